@@ -1,0 +1,15 @@
+//! `sharding`: turns a set of ordinary Postgres servers into one database.
+#![allow(clippy::missing_safety_doc)]
+
+pub mod catalog;
+pub mod error;
+pub mod pg;
+
+::pgrx::pg_module_magic!(name, version);
+
+pgrx::extension_sql_file!("../sql/catalog.sql", name = "catalog", bootstrap);
+
+#[pgrx::pg_guard]
+pub extern "C-unwind" fn _PG_init() {
+    pg::catalog_cache::install();
+}

@@ -1,0 +1,92 @@
+//! The border between Postgres's errors (`longjmp`) and Rust's (`Result`, unwinding).
+//!
+//! Two doors. [`boundary`] is for calls *into* Postgres: an ERROR raised inside comes out as a
+//! panic that carries the whole `ErrorData`. [`guarded`] is for calls *from* Postgres: every
+//! callback and hook runs its body in it; a returned [`Error`](crate::error::Error), a caught
+//! `ErrorData` or a panic leaves as an ERROR. Unlike pgrx's own pair nothing is lost on the way:
+//! cursor position, constraint name and a user's own SQLSTATE stay what they were.
+
+use crate::error::{Error, Result};
+use crate::pg::report;
+use pgrx::pg_sys;
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind, panic_any, resume_unwind};
+
+/// An ERROR on its way through Rust frames; owned by the memory context it was copied to.
+struct Thrown(*mut pg_sys::ErrorData);
+
+// SAFETY: a backend has one thread; the payload never leaves it.
+unsafe impl Send for Thrown {}
+
+unsafe extern "C-unwind" {
+    fn ReThrowError(edata: *mut pg_sys::ErrorData) -> !;
+}
+
+/// Calls into Postgres; an ERROR becomes a panic that [`guarded`] turns back into the same ERROR.
+///
+/// # Safety
+/// `f` must hold nothing that needs dropping when Postgres jumps out of it.
+pub unsafe fn boundary<T>(f: impl FnOnce() -> T) -> T {
+    // SAFETY: as pgrx's own boundary: both stacks are restored on either way out, and the error is
+    // copied out of ErrorContext before the error state is flushed.
+    unsafe {
+        let context = pg_sys::CurrentMemoryContext;
+        let exception_stack = pg_sys::PG_exception_stack;
+        let callback_stack = pg_sys::error_context_stack;
+        let mut result = std::mem::MaybeUninit::<T>::uninit();
+        let jumped = cee_scape::call_with_sigsetjmp(false, |buffer| {
+            pg_sys::PG_exception_stack = buffer as *const cee_scape::SigJmpBufFields as *mut _;
+            result.write(f());
+            0
+        });
+        pg_sys::PG_exception_stack = exception_stack;
+        pg_sys::error_context_stack = callback_stack;
+        if jumped == 0 {
+            return result.assume_init();
+        }
+        pg_sys::CurrentMemoryContext = context;
+        let error = pg_sys::CopyErrorData();
+        pg_sys::FlushErrorState();
+        panic_any(Thrown(error))
+    }
+}
+
+/// Runs the body of a callback that Postgres calls.
+pub fn guarded<T>(body: impl FnOnce() -> Result<T>) -> T {
+    match settled(body) {
+        Settled::Value(value) => value,
+        // SAFETY: no Rust frame between here and Postgres owns anything.
+        Settled::Thrown(error) => unsafe { ReThrowError(error) },
+        Settled::Report(report) => unsafe { report.throw() },
+        Settled::Panic(payload) => unsafe {
+            pg_sys::panic::pgrx_extern_c_guard(move || resume_unwind(payload))
+        },
+    }
+}
+
+enum Settled<T> {
+    Value(T),
+    Thrown(*mut pg_sys::ErrorData),
+    Report(report::Prepared),
+    Panic(Box<dyn Any + Send>),
+}
+
+fn settled<T>(body: impl FnOnce() -> Result<T>) -> Settled<T> {
+    match catch_unwind(AssertUnwindSafe(body)) {
+        Ok(Ok(value)) => Settled::Value(value),
+        Ok(Err(error)) => Settled::Report(report::Prepared::new(&error)),
+        Err(payload) => match payload.downcast::<Thrown>() {
+            Ok(thrown) => Settled::Thrown(thrown.0),
+            Err(payload) => match payload.downcast::<Error>() {
+                Ok(error) => Settled::Report(report::Prepared::new(&error)),
+                Err(payload) => Settled::Panic(payload),
+            },
+        },
+    }
+}
+
+/// Leaves the Rust frames up to the next [`guarded`] with an error, where a `Result` has no way out
+/// (a tree walker's callback).
+pub fn throw(error: Error) -> ! {
+    panic_any(error)
+}
