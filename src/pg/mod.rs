@@ -1,5 +1,8 @@
 //! The only folder with `unsafe`: what touches Postgres, thin and without decisions.
 
 pub mod catalog_cache;
+pub mod codec;
 pub mod guard;
+pub mod hash;
 pub mod report;
+pub mod session;
