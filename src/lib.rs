@@ -4,6 +4,7 @@
 pub mod catalog;
 pub mod error;
 pub mod pg;
+pub mod plan;
 
 ::pgrx::pg_module_magic!(name, version);
 
@@ -12,4 +13,5 @@ pgrx::extension_sql_file!("../sql/catalog.sql", name = "catalog", bootstrap);
 #[pgrx::pg_guard]
 pub extern "C-unwind" fn _PG_init() {
     pg::catalog_cache::install();
+    pg::hooks::install();
 }

@@ -46,16 +46,22 @@ pub fn key_class(table: TableId) -> Result<KeyClass> {
 }
 
 impl KeyHasher {
+    /// For values of the key's own type.
     pub fn new(table: TableId) -> Result<KeyHasher> {
+        KeyHasher::for_type(table, pg_sys::InvalidOid)
+    }
+
+    /// For values of a type that the key's operator family hashes alike (`int8` for an `int4` key),
+    /// or that is the key's type under another name (`varchar`, a domain).
+    pub fn for_type(table: TableId, value_type: pg_sys::Oid) -> Result<KeyHasher> {
         let class = key_class(table)?;
         // SAFETY: the FmgrInfo lives in the current memory context.
         unsafe {
-            let procedure = pg_sys::get_opfamily_proc(
-                class.family,
-                class.input_type,
-                class.input_type,
-                HASHEXTENDED_PROC,
-            );
+            let own = |t| pg_sys::get_opfamily_proc(class.family, t, t, HASHEXTENDED_PROC);
+            let mut procedure = own(pg_sys::getBaseType(value_type));
+            if procedure == pg_sys::InvalidOid {
+                procedure = own(class.input_type);
+            }
             if procedure == pg_sys::InvalidOid {
                 return Err(Error::new(sqlstate::WRONG_OBJECT_TYPE, "shard key has no extended hash function"));
             }
