@@ -14,4 +14,6 @@ pgrx::extension_sql_file!("../sql/catalog.sql", name = "catalog", bootstrap);
 pub extern "C-unwind" fn _PG_init() {
     pg::catalog_cache::install();
     pg::hooks::install();
+    pg::modify::install();
+    pg::lock_rows::install();
 }

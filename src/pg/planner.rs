@@ -180,9 +180,9 @@ unsafe fn plan(
             });
         });
         let _planned = Planned;
-        finish::prepare(query, map);
+        let conflicts = finish::prepare(query, map)?;
         let planned = hooks::next_planner(query, text, options, params);
-        finish::finish(planned, map)?;
+        finish::finish(planned, map, &conflicts)?;
         Ok(planned)
     }
 }
