@@ -4,6 +4,8 @@
 pub mod catalog;
 pub mod error;
 pub mod pg;
+pub mod transaction;
+pub mod wire;
 
 ::pgrx::pg_module_magic!(name, version);
 
