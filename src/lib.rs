@@ -13,5 +13,8 @@ pgrx::extension_sql_file!("../sql/catalog.sql", name = "catalog", bootstrap);
 
 #[pgrx::pg_guard]
 pub extern "C-unwind" fn _PG_init() {
+    pg::preload::install();
     pg::catalog_cache::install();
+    pg::endpoint::install();
+    pg::transaction::install();
 }

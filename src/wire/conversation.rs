@@ -223,6 +223,11 @@ impl Conversation {
             .any(|task| task.abandoned)
     }
 
+    /// Whether somebody has not yet taken all of a result.
+    pub fn has_wanted(&self) -> bool {
+        self.tasks.values().any(|task| !task.abandoned)
+    }
+
     /// Asks for a simple query, which may hold several statements.
     pub fn query(&mut self, prelude: &str, sql: &str) -> Result<TaskId> {
         check_text(sql)?;
