@@ -58,7 +58,10 @@ impl KeyHasher {
         // SAFETY: the FmgrInfo lives in the current memory context.
         unsafe {
             let own = |t| pg_sys::get_opfamily_proc(class.family, t, t, HASHEXTENDED_PROC);
-            let mut procedure = own(pg_sys::getBaseType(value_type));
+            let mut procedure = match value_type {
+                pg_sys::InvalidOid => pg_sys::InvalidOid,
+                _ => own(pg_sys::getBaseType(value_type)),
+            };
             if procedure == pg_sys::InvalidOid {
                 procedure = own(class.input_type);
             }
