@@ -4,6 +4,7 @@
 pub mod catalog;
 pub mod error;
 pub mod pg;
+pub mod plan;
 pub mod transaction;
 pub mod wire;
 
@@ -17,4 +18,5 @@ pub extern "C-unwind" fn _PG_init() {
     pg::catalog_cache::install();
     pg::endpoint::install();
     pg::transaction::install();
+    pg::hooks::install();
 }

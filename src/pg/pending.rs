@@ -1,8 +1,7 @@
-//! Work that was put off and has to reach the nodes before the transaction commits.
-
+//! Changes of reference tables that still have to be sent to their copies.
 use crate::error::Result;
 
-/// Sends what is pending. Called before commit, and before PREPARE TRANSACTION.
+/// Sends what is pending; called before any remote statement and before commit.
 pub fn flush() -> Result<()> {
     Ok(())
 }

@@ -1,0 +1,181 @@
+//! Values on the wire: a `Datum` to bytes and back.
+//!
+//! Binary where both sides agree on the form by construction: types of Postgres itself whose
+//! OIDs are fixed (below 10,000) and whose values hold no OIDs of objects. Everything else (enums,
+//! composites, arrays of them, `regclass`) travels as text. A domain travels as its base type: its
+//! constraints were checked where the value was made.
+
+use crate::error::{Error, Result, sqlstate};
+use crate::pg::guard::boundary;
+use crate::pg::session::Param;
+use pgrx::pg_sys;
+use std::ffi::CString;
+
+/// First OID that initdb assigns by itself; below it, an OID means the same on every server.
+const FIRST_UNFIXED_OID: u32 = 10_000;
+
+/// How values of one column or parameter travel.
+pub struct Codec {
+    /// The type whose form is on the wire (a domain's base type).
+    pub wire_type: pg_sys::Oid,
+    typmod: i32,
+    pub binary: bool,
+    decode: pg_sys::FmgrInfo,
+    decode_param: pg_sys::Oid,
+    encode: pg_sys::FmgrInfo,
+}
+
+/// Whether values of a type have the same binary form on every node.
+pub fn travels_in_binary(wire_type: pg_sys::Oid) -> bool {
+    // record, record[], cstring, the reg* types and their arrays (their values are OIDs), acl.
+    const NOT: [u32; 31] = [
+        2249, 2287, 2275, 24, 1008, 2202, 2207, 2203, 2208, 2204, 2209, 2205, 2210, 2206, 2211, 3734, 3735,
+        3769, 3770, 4089, 4090, 4096, 4097, 4191, 4192, 1033, 1034, 194, 2276, 2277, 2278,
+    ];
+    let oid = wire_type.to_u32();
+    oid < FIRST_UNFIXED_OID && !NOT.contains(&oid)
+}
+
+impl Codec {
+    /// For values of `type_oid`, a domain being taken as its base type.
+    pub fn new(type_oid: pg_sys::Oid, typmod: i32) -> Codec {
+        // SAFETY: syscache look-ups; the FmgrInfos live in the current memory context's children.
+        unsafe {
+            let mut typmod = typmod;
+            let wire_type = pg_sys::getBaseTypeAndTypmod(type_oid, &mut typmod);
+            let binary = travels_in_binary(wire_type);
+            let mut function = pg_sys::InvalidOid;
+            let mut decode_param = pg_sys::InvalidOid;
+            let mut varlena = false;
+            let mut decode: pg_sys::FmgrInfo = std::mem::zeroed();
+            let mut encode: pg_sys::FmgrInfo = std::mem::zeroed();
+            if binary {
+                pg_sys::getTypeBinaryInputInfo(wire_type, &mut function, &mut decode_param);
+            } else {
+                pg_sys::getTypeInputInfo(wire_type, &mut function, &mut decode_param);
+            }
+            pg_sys::fmgr_info(function, &mut decode);
+            if binary {
+                pg_sys::getTypeBinaryOutputInfo(wire_type, &mut function, &mut varlena);
+            } else {
+                pg_sys::getTypeOutputInfo(wire_type, &mut function, &mut varlena);
+            }
+            pg_sys::fmgr_info(function, &mut encode);
+            Codec { wire_type, typmod, binary, decode, decode_param, encode }
+        }
+    }
+
+    /// The value in the current memory context.
+    pub fn decode(&mut self, bytes: &[u8]) -> Result<pg_sys::Datum> {
+        // SAFETY: the buffer is NUL-terminated and outlives the call; receive functions copy.
+        unsafe {
+            if !self.binary {
+                let text = CString::new(bytes)
+                    .map_err(|_| Error::new(sqlstate::PROTOCOL_VIOLATION, "node sent a text value with a zero byte"))?;
+                return Ok(boundary(|| {
+                    pg_sys::InputFunctionCall(&mut self.decode, text.as_ptr().cast_mut(), self.decode_param, self.typmod)
+                }));
+            }
+            let fixed = fixed_width(self.wire_type.to_u32(), bytes);
+            if let Some(datum) = fixed {
+                return Ok(datum);
+            }
+            let buffer = pg_sys::palloc(bytes.len() + 1).cast::<u8>();
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), buffer, bytes.len());
+            *buffer.add(bytes.len()) = 0;
+            let mut info = pg_sys::StringInfoData {
+                data: buffer.cast(),
+                len: bytes.len() as i32,
+                maxlen: bytes.len() as i32 + 1,
+                cursor: 0,
+            };
+            let datum = boundary(|| {
+                pg_sys::ReceiveFunctionCall(&mut self.decode, &mut info, self.decode_param, self.typmod)
+            });
+            if info.cursor != info.len {
+                return Err(Error::new(sqlstate::PROTOCOL_VIOLATION, "node sent a value with trailing bytes"));
+            }
+            pg_sys::pfree(buffer.cast());
+            Ok(datum)
+        }
+    }
+
+    /// The value's bytes.
+    pub fn encode(&mut self, datum: pg_sys::Datum) -> Vec<u8> {
+        // SAFETY: the datum is of this codec's type; the result is copied, then freed.
+        unsafe {
+            if self.binary {
+                let out = boundary(|| pg_sys::SendFunctionCall(&mut self.encode, datum));
+                let bytes = pgrx::varlena::varlena_to_byte_slice(out).to_vec();
+                pg_sys::pfree(out.cast());
+                bytes
+            } else {
+                let out = boundary(|| pg_sys::OutputFunctionCall(&mut self.encode, datum));
+                let bytes = std::ffi::CStr::from_ptr(out).to_bytes().to_vec();
+                pg_sys::pfree(out.cast());
+                bytes
+            }
+        }
+    }
+
+    /// A parameter holding the value (`None`: NULL).
+    pub fn param(&mut self, datum: Option<pg_sys::Datum>) -> Param {
+        Param {
+            oid: if self.binary { self.wire_type.to_u32() } else { 0 },
+            binary: self.binary,
+            value: datum.map(|d| self.encode(d)),
+        }
+    }
+}
+
+/// The by-value types that most columns have, without a function call.
+fn fixed_width(oid: u32, bytes: &[u8]) -> Option<pg_sys::Datum> {
+    match (oid, bytes.len()) {
+        (16, 1) => Some(pg_sys::Datum::from(bytes[0] != 0)),
+        (21, 2) => Some(pg_sys::Datum::from(i16::from_be_bytes(bytes.try_into().ok()?))),
+        (23 | 1082, 4) => Some(pg_sys::Datum::from(i32::from_be_bytes(bytes.try_into().ok()?))),
+        (20, 8) => Some(pg_sys::Datum::from(i64::from_be_bytes(bytes.try_into().ok()?))),
+        (701, 8) => Some(pg_sys::Datum::from(u64::from_be_bytes(bytes.try_into().ok()?) as i64)),
+        _ => None,
+    }
+}
+
+/// While it lives, text made here means the same to any session: ISO dates, `postgres` intervals,
+/// floats to the last digit, names qualified.
+pub struct TransmissionMode(i32);
+
+impl TransmissionMode {
+    pub fn enter() -> TransmissionMode {
+        // SAFETY: a nest level of its own, closed on drop (or by the transaction's abort).
+        unsafe {
+            let level = pg_sys::NewGUCNestLevel();
+            for (name, value) in [
+                (c"datestyle", c"ISO"),
+                (c"intervalstyle", c"postgres"),
+                (c"extra_float_digits", c"3"),
+                (c"search_path", c"pg_catalog"),
+            ] {
+                pg_sys::set_config_option(
+                    name.as_ptr(),
+                    value.as_ptr(),
+                    pg_sys::GucContext::PGC_USERSET,
+                    pg_sys::GucSource::PGC_S_SESSION,
+                    pg_sys::GucAction::GUC_ACTION_SAVE,
+                    true,
+                    0,
+                    false,
+                );
+            }
+            TransmissionMode(level)
+        }
+    }
+}
+
+impl Drop for TransmissionMode {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            // SAFETY: the level was opened by `enter`.
+            unsafe { pg_sys::AtEOXact_GUC(true, self.0) }
+        }
+    }
+}

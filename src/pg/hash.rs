@@ -1,0 +1,91 @@
+//! Row to shard by Postgres's own hash partitioning: the same function that the nodes check with.
+
+use crate::catalog::{ColocationGroup, NodeId, ShardIndex, TableId};
+use crate::error::{Error, Result, sqlstate};
+use crate::pg::guard::boundary;
+use pgrx::pg_sys;
+
+/// Support function number of a hash operator class's seeded 64-bit hash (`access/hash.h`).
+const HASHEXTENDED_PROC: i16 = 2;
+
+/// Hashes key values of one distributed table.
+pub struct KeyHasher {
+    function: pg_sys::FmgrInfo,
+    collation: pg_sys::Oid,
+}
+
+/// The operator family, input type and collation of a table's partition key.
+pub struct KeyClass {
+    pub family: pg_sys::Oid,
+    pub input_type: pg_sys::Oid,
+    pub collation: pg_sys::Oid,
+}
+
+/// Reads the key's operator class from `pg_partitioned_table`.
+pub fn key_class(table: TableId) -> Result<KeyClass> {
+    // SAFETY: the vectors have one element each (checked when the table was distributed).
+    unsafe {
+        let cache = pg_sys::SysCacheIdentifier::PARTRELID as _;
+        let tuple = pg_sys::SearchSysCache1(cache, pg_sys::Datum::from(pg_sys::Oid::from(table.0)));
+        if tuple.is_null() {
+            return Err(Error::new(sqlstate::WRONG_OBJECT_TYPE, "table is not partitioned"));
+        }
+        let mut null = false;
+        // pg_partitioned_table.partclass and partcollation
+        let class = pg_sys::SysCacheGetAttr(cache, tuple, 6, &mut null).cast_mut_ptr::<pg_sys::oidvector>();
+        let class = *(*class).values.as_ptr();
+        let collation = pg_sys::SysCacheGetAttr(cache, tuple, 7, &mut null).cast_mut_ptr::<pg_sys::oidvector>();
+        let collation = *(*collation).values.as_ptr();
+        pg_sys::ReleaseSysCache(tuple);
+        Ok(KeyClass {
+            family: pg_sys::get_opclass_family(class),
+            input_type: pg_sys::get_opclass_input_type(class),
+            collation,
+        })
+    }
+}
+
+impl KeyHasher {
+    /// For values of the key's own type.
+    pub fn new(table: TableId) -> Result<KeyHasher> {
+        KeyHasher::for_type(table, pg_sys::InvalidOid)
+    }
+
+    /// For values of a type that the key's operator family hashes alike (`int8` for an `int4` key),
+    /// or that is the key's type under another name (`varchar`, a domain).
+    pub fn for_type(table: TableId, value_type: pg_sys::Oid) -> Result<KeyHasher> {
+        let class = key_class(table)?;
+        // SAFETY: the FmgrInfo lives in the current memory context.
+        unsafe {
+            let own = |t| pg_sys::get_opfamily_proc(class.family, t, t, HASHEXTENDED_PROC);
+            let mut procedure = own(pg_sys::getBaseType(value_type));
+            if procedure == pg_sys::InvalidOid {
+                procedure = own(class.input_type);
+            }
+            if procedure == pg_sys::InvalidOid {
+                return Err(Error::new(sqlstate::WRONG_OBJECT_TYPE, "shard key has no extended hash function"));
+            }
+            let mut function: pg_sys::FmgrInfo = std::mem::zeroed();
+            pg_sys::fmgr_info(procedure, &mut function);
+            Ok(KeyHasher { function, collation: class.collation })
+        }
+    }
+
+    /// The shard of a key value; `None` is NULL, which hashes to 0.
+    pub fn shard(&mut self, group: &ColocationGroup, key: Option<pg_sys::Datum>) -> ShardIndex {
+        let mut value = key.unwrap_or(pg_sys::Datum::from(0));
+        let mut null = key.is_none();
+        // SAFETY: one key column, so one element each.
+        let hash = unsafe {
+            boundary(|| {
+                pg_sys::compute_partition_hash_value(1, &mut self.function, &mut self.collation, &mut value, &mut null)
+            })
+        };
+        group.shard_of_hash(hash)
+    }
+
+    /// The node that holds a key value's row.
+    pub fn node(&mut self, group: &ColocationGroup, key: Option<pg_sys::Datum>) -> NodeId {
+        group.node_of(self.shard(group, key))
+    }
+}

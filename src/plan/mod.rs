@@ -1,0 +1,4 @@
+//! From the shape of a query to where it runs. Pure: no Postgres types, no IO.
+
+pub mod remote;
+pub mod router;
