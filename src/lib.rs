@@ -1,6 +1,7 @@
 //! `sharding`: turns a set of ordinary Postgres servers into one database.
 #![allow(clippy::missing_safety_doc)]
 
+pub mod api;
 pub mod catalog;
 pub mod error;
 pub mod pg;
@@ -11,6 +12,7 @@ pub mod wire;
 ::pgrx::pg_module_magic!(name, version);
 
 pgrx::extension_sql_file!("../sql/catalog.sql", name = "catalog", bootstrap);
+pgrx::extension_sql_file!("../sql/node.sql", name = "node", requires = ["catalog"]);
 
 #[pgrx::pg_guard]
 pub extern "C-unwind" fn _PG_init() {

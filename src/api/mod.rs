@@ -1,0 +1,5 @@
+//! The SQL functions, by noun.
+
+pub mod node;
+pub mod node_check;
+pub mod transaction;
