@@ -1,6 +1,7 @@
 //! `sharding`: turns a set of ordinary Postgres servers into one database.
 #![allow(clippy::missing_safety_doc)]
 
+pub mod api;
 pub mod catalog;
 pub mod error;
 pub mod pg;
