@@ -6,6 +6,8 @@ pub mod catalog;
 pub mod error;
 pub mod pg;
 pub mod plan;
+pub mod transaction;
+pub mod wire;
 
 ::pgrx::pg_module_magic!(name, version);
 
@@ -13,7 +15,10 @@ pgrx::extension_sql_file!("../sql/catalog.sql", name = "catalog", bootstrap);
 
 #[pgrx::pg_guard]
 pub extern "C-unwind" fn _PG_init() {
+    pg::preload::install();
     pg::catalog_cache::install();
+    pg::endpoint::install();
+    pg::transaction::install();
     pg::hooks::install();
     pg::modify::install();
     pg::lock_rows::install();
