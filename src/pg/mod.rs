@@ -1,8 +1,10 @@
 //! The only folder with `unsafe`: what touches Postgres, thin and without decisions.
 
+pub mod bulk;
 pub mod catalog_cache;
 pub mod codec;
 pub mod compat;
+pub mod ddl;
 pub mod connection;
 pub mod endpoint;
 pub mod explain;
