@@ -2,6 +2,7 @@
 #![allow(clippy::missing_safety_doc)]
 
 pub mod catalog;
+pub mod ddl;
 pub mod error;
 pub mod pg;
 
@@ -12,4 +13,5 @@ pgrx::extension_sql_file!("../sql/catalog.sql", name = "catalog", bootstrap);
 #[pgrx::pg_guard]
 pub extern "C-unwind" fn _PG_init() {
     pg::catalog_cache::install();
+    pg::utility::install();
 }

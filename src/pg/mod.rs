@@ -6,3 +6,4 @@ pub mod guard;
 pub mod hash;
 pub mod report;
 pub mod session;
+pub mod utility;
