@@ -10,6 +10,7 @@
 
 pub mod add_column;
 pub mod alter_table;
+pub mod column_statistics;
 pub mod constraint;
 pub mod copy_from;
 pub mod copy_to;
@@ -85,10 +86,7 @@ unsafe extern "C-unwind" fn process_utility(
     // SAFETY: Postgres passes valid pointers; nothing in this frame needs dropping.
     unsafe {
         let part_of_another = context == pg_sys::ProcessUtilityContext::PROCESS_UTILITY_SUBCOMMAND;
-        if part_of_another
-            || !may_concern(tree::tag((*statement).utilityStmt))
-            || local_only::active()
-        {
+        if part_of_another || !may_concern(tree::tag((*statement).utilityStmt)) || local_only::active() {
             call.pass_on();
         } else {
             guarded(|| handle(&call))
@@ -142,13 +140,7 @@ impl Call {
     /// The statement in the words in which it was written.
     pub fn words(&self) -> Words {
         // SAFETY: the query string outlives the call.
-        unsafe {
-            Words::cut(
-                &tree::text(self.query),
-                (*self.statement).stmt_location,
-                (*self.statement).stmt_len,
-            )
-        }
+        unsafe { Words::cut(&tree::text(self.query), (*self.statement).stmt_location, (*self.statement).stmt_len) }
     }
 
     /// Whether the client typed it (not a function or a block on the client's behalf).

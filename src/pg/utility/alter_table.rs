@@ -48,11 +48,7 @@ struct Form {
     existed: bool,
 }
 
-pub unsafe fn decide(
-    call: &Call,
-    map: &Rc<ClusterMap>,
-    statement: *mut pg_sys::AlterTableStmt,
-) -> Decision {
+pub unsafe fn decide(call: &Call, map: &Rc<ClusterMap>, statement: *mut pg_sys::AlterTableStmt) -> Decision {
     // SAFETY: the statement outlives the call; what the closure needs is copied.
     unsafe {
         let relid = relation::resolve((*statement).relation);
@@ -64,8 +60,7 @@ pub unsafe fn decide(
             refuse_joining(map, &commands)?;
             return Ok(None);
         };
-        let forms: Vec<Form> =
-            commands.iter().map(|c| form(table, relid, *c)).collect::<Result<_>>()?;
+        let forms: Vec<Form> = commands.iter().map(|c| form(table, relid, *c)).collect::<Result<_>>()?;
         for form in &forms {
             if let Verdict::Refuse { message, hint } = form.verdict {
                 return Err(refusal(table, message, hint));
@@ -77,11 +72,7 @@ pub unsafe fn decide(
         let mut words = call.words();
         if table.is_distributed() && !(*(*statement).relation).inh {
             words = words.without_only((*(*statement).relation).location).ok_or_else(|| {
-                refusal(
-                    table,
-                    "ALTER TABLE ONLY is not supported for distributed tables",
-                    "Leave out ONLY.",
-                )
+                refusal(table, "ALTER TABLE ONLY is not supported for distributed tables", "Leave out ONLY.")
             })?;
         }
         let mut roles = Vec::new();
@@ -128,12 +119,7 @@ fn after(
 }
 
 /// The statements that bring the nodes' table to where the coordinator's is now.
-fn rebuilt(
-    map: &ClusterMap,
-    table: &DistributedTable,
-    forms: &[Form],
-    seen: &Seen,
-) -> Result<Vec<String>> {
+fn rebuilt(map: &ClusterMap, table: &DistributedTable, forms: &[Form], seen: &Seen) -> Result<Vec<String>> {
     let name = relation::table_name(table.id);
     let mut out = Vec::new();
     for form in forms {
@@ -162,20 +148,14 @@ fn refusal(table: &DistributedTable, message: &str, hint: &str) -> Error {
     error.detail(format!("Table {} is spread over nodes.", relation::table_name(table.id)))
 }
 
-unsafe fn form(
-    table: &DistributedTable,
-    relid: Oid,
-    command: *mut pg_sys::AlterTableCmd,
-) -> Result<Form> {
+unsafe fn form(table: &DistributedTable, relid: Oid, command: *mut pg_sys::AlterTableCmd) -> Result<Form> {
     // SAFETY: the command outlives the call.
     unsafe {
         let kind = (*command).subtype;
         let name = tree::text((*command).name);
         let quoted = quote_identifier(&name);
-        let cascade =
-            if (*command).behavior == pg_sys::DropBehavior::DROP_CASCADE { " CASCADE" } else { "" };
-        let mut form =
-            Form { verdict: verdict(table, kind, &name), column: name, text: None, existed: false };
+        let cascade = if (*command).behavior == pg_sys::DropBehavior::DROP_CASCADE { " CASCADE" } else { "" };
+        let mut form = Form { verdict: verdict(table, kind, &name), column: name, text: None, existed: false };
         match kind {
             AT_AddColumn => {
                 let definition = (*command).def.cast::<pg_sys::ColumnDef>();
@@ -183,23 +163,17 @@ unsafe fn form(
                 form.existed = pg_sys::get_attnum(relid, (*definition).colname) != 0;
             }
             AT_DropColumn => form.text = Some(format!("DROP COLUMN IF EXISTS {quoted}{cascade}")),
-            AT_DropConstraint => {
-                form.text = Some(format!("DROP CONSTRAINT IF EXISTS {quoted}{cascade}"))
-            }
+            AT_DropConstraint => form.text = Some(format!("DROP CONSTRAINT IF EXISTS {quoted}{cascade}")),
             AT_SetNotNull => form.text = Some(format!("ALTER COLUMN {quoted} SET NOT NULL")),
             AT_DropNotNull => form.text = Some(format!("ALTER COLUMN {quoted} DROP NOT NULL")),
             // Rebuilt from the catalog with all that the statement created.
             AT_AddConstraint => form.text = Some(String::new()),
             AT_AlterColumnType if !table.is_distributed() => {
                 let definition = (*command).def.cast::<pg_sys::ColumnDef>();
-                if !(*definition).raw_default.is_null()
-                    && add_column::is_volatile(relid, (*definition).raw_default)
-                {
-                    return Err(Error::unsupported(
-                        "cannot change a column's type by a volatile expression",
-                    )
-                    .detail("Each copy of the reference table would get other values.")
-                    .hint("Add a new column and fill it with UPDATE."));
+                if !(*definition).raw_default.is_null() && add_column::is_volatile(relid, (*definition).raw_default) {
+                    return Err(Error::unsupported("cannot change a column's type by a volatile expression")
+                        .detail("Each copy of the reference table would get other values.")
+                        .hint("Add a new column and fill it with UPDATE."));
                 }
             }
             _ => {}
@@ -214,14 +188,11 @@ fn verdict(table: &DistributedTable, kind: pg_sys::AlterTableType::Type, name: &
         AT_AddColumn => Verdict::AddColumn,
         AT_ColumnDefault => Verdict::Default,
         AT_AddIdentity | AT_SetIdentity | AT_DropIdentity => Verdict::Local,
-        AT_EnableTrig | AT_EnableAlwaysTrig | AT_EnableReplicaTrig | AT_DisableTrig
-        | AT_EnableTrigAll | AT_EnableTrigUser | AT_DisableTrigAll | AT_DisableTrigUser
+        AT_EnableTrig | AT_EnableAlwaysTrig | AT_EnableReplicaTrig | AT_DisableTrig | AT_EnableTrigAll
+        | AT_EnableTrigUser | AT_DisableTrigAll | AT_DisableTrigUser
             if !distributed =>
         {
-            let all = matches!(
-                kind,
-                AT_EnableTrigAll | AT_EnableTrigUser | AT_DisableTrigAll | AT_DisableTrigUser
-            );
+            let all = matches!(kind, AT_EnableTrigAll | AT_EnableTrigUser | AT_DisableTrigAll | AT_DisableTrigUser);
             if all || name == REPLICATE_TRIGGER {
                 Verdict::Refuse {
                     message: "cannot enable or disable the trigger that writes a reference table's copies",
@@ -244,12 +215,10 @@ fn verdict(table: &DistributedTable, kind: pg_sys::AlterTableType::Type, name: &
             message: "cannot change the access method of a distributed or reference table",
             hint: "Choose it before the table is distributed.",
         },
-        AT_AttachPartition | AT_DetachPartition | AT_DetachPartitionFinalize if distributed => {
-            Verdict::Refuse {
-                message: "cannot attach or detach partitions of a distributed table",
-                hint: "Its partitions are the shards on the nodes.",
-            }
-        }
+        AT_AttachPartition | AT_DetachPartition | AT_DetachPartitionFinalize if distributed => Verdict::Refuse {
+            message: "cannot attach or detach partitions of a distributed table",
+            hint: "Its partitions are the shards on the nodes.",
+        },
         AT_AttachPartition
         | AT_DetachPartition
         | AT_DetachPartitionFinalize
@@ -260,12 +229,10 @@ fn verdict(table: &DistributedTable, kind: pg_sys::AlterTableType::Type, name: &
             message: "distributed and reference tables cannot take part in inheritance",
             hint: "Use a view with UNION ALL.",
         },
-        AT_EnableRule | AT_EnableAlwaysRule | AT_EnableReplicaRule | AT_DisableRule => {
-            Verdict::Refuse {
-                message: "rules on distributed and reference tables are not supported",
-                hint: "Use a row trigger.",
-            }
-        }
+        AT_EnableRule | AT_EnableAlwaysRule | AT_EnableReplicaRule | AT_DisableRule => Verdict::Refuse {
+            message: "rules on distributed and reference tables are not supported",
+            hint: "Use a row trigger.",
+        },
         AT_DropNotNull
         | AT_SetNotNull
         | AT_DropExpression
@@ -315,12 +282,10 @@ unsafe fn refuse_joining(map: &ClusterMap, commands: &[*mut pg_sys::AlterTableCm
         let other = unsafe {
             match (**command).subtype {
                 AT_AttachPartition => (*(**command).def.cast::<pg_sys::PartitionCmd>()).name,
-                AT_AddInherit => {
-                    match tree::cast::<pg_sys::RangeVar>((**command).def, NodeTag::T_RangeVar) {
-                        Some(parent) => parent,
-                        None => continue,
-                    }
-                }
+                AT_AddInherit => match tree::cast::<pg_sys::RangeVar>((**command).def, NodeTag::T_RangeVar) {
+                    Some(parent) => parent,
+                    None => continue,
+                },
                 _ => continue,
             }
         };
@@ -336,10 +301,7 @@ unsafe fn refuse_joining(map: &ClusterMap, commands: &[*mut pg_sys::AlterTableCm
 pub fn no_inheritance(table: TableId) -> Error {
     Error::new(
         sqlstate::FEATURE_NOT_SUPPORTED,
-        format!(
-            "table {} is spread over nodes and cannot take part in inheritance",
-            relation::table_name(table)
-        ),
+        format!("table {} is spread over nodes and cannot take part in inheritance", relation::table_name(table)),
     )
     .hint("Use a view with UNION ALL.")
 }

@@ -48,8 +48,7 @@ pub unsafe fn unnamed(commands: &[*mut pg_sys::AlterTableCmd]) -> Vec<Unnamed> {
     let mut note = |node: *mut pg_sys::Node| {
         // SAFETY: checked by tag.
         unsafe {
-            let Some(constraint) = tree::cast::<pg_sys::Constraint>(node, NodeTag::T_Constraint)
-            else {
+            let Some(constraint) = tree::cast::<pg_sys::Constraint>(node, NodeTag::T_Constraint) else {
                 return;
             };
             let contype = match (*constraint).contype {
@@ -72,9 +71,7 @@ pub unsafe fn unnamed(commands: &[*mut pg_sys::AlterTableCmd]) -> Vec<Unnamed> {
                 AT_AddConstraint => note((**command).def),
                 AT_AddColumn => {
                     let column = (**command).def.cast::<pg_sys::ColumnDef>();
-                    tree::items::<pg_sys::Node>((*column).constraints)
-                        .into_iter()
-                        .for_each(&mut note);
+                    tree::items::<pg_sys::Node>((*column).constraints).into_iter().for_each(&mut note);
                 }
                 _ => {}
             }
@@ -92,8 +89,7 @@ pub fn chosen(created: &[Created], table: TableId, unnamed: &[Unnamed]) -> Vec<(
     let mut names = Vec::new();
     for contype in [b'c', b'p', b'u', b'x', b'f'] {
         let wanted: Vec<_> = unnamed.iter().filter(|u| u.contype == contype).collect();
-        let made: Vec<_> =
-            created.iter().filter(|c| c.contype == contype && c.belongs_to(table)).collect();
+        let made: Vec<_> = created.iter().filter(|c| c.contype == contype && c.belongs_to(table)).collect();
         if wanted.len() == made.len() {
             names.extend(wanted.iter().zip(&made).map(|(u, c)| (u.location, c.name.clone())));
         }
@@ -114,10 +110,7 @@ pub fn definitions(created: &[Created], table: TableId) -> Vec<String> {
 /// Refuses foreign keys that the cluster cannot keep.
 pub fn check_foreign_keys(map: &ClusterMap, seen: &Seen) -> Result<()> {
     for c in created(seen)?.into_iter().filter(|c| c.contype == b'f') {
-        foreign_key::check(
-            map,
-            &ForeignKey { name: c.name, from: c.table, to: c.references, columns: c.columns },
-        )?;
+        foreign_key::check(map, &ForeignKey { name: c.name, from: c.table, to: c.references, columns: c.columns })?;
     }
     Ok(())
 }
@@ -137,8 +130,7 @@ pub fn created(seen: &Seen) -> Result<Vec<Created>> {
            FROM pg_catalog.pg_constraint c WHERE c.oid OPERATOR(pg_catalog.=) ANY ('{{{list}}}'::pg_catalog.oid[])"
     ))?;
     let number = |text: &str| text.parse::<u32>().unwrap_or(0);
-    let columns =
-        |text: &str| text.split(' ').filter_map(|n| n.parse::<i16>().ok()).collect::<Vec<_>>();
+    let columns = |text: &str| text.split(' ').filter_map(|n| n.parse::<i16>().ok()).collect::<Vec<_>>();
     let mut found: Vec<Created> = rows
         .iter()
         .map(|r| Created {

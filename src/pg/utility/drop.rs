@@ -16,19 +16,11 @@ use pgrx::pg_sys::{self, NodeTag, ObjectType};
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-pub unsafe fn decide(
-    call: &Call,
-    map: &Rc<ClusterMap>,
-    statement: *mut pg_sys::DropStmt,
-) -> Decision {
+pub unsafe fn decide(call: &Call, map: &Rc<ClusterMap>, statement: *mut pg_sys::DropStmt) -> Decision {
     // SAFETY: the statement outlives the call.
     unsafe {
         let kind = (*statement).removeType;
-        let cascade = if (*statement).behavior == pg_sys::DropBehavior::DROP_CASCADE {
-            " CASCADE"
-        } else {
-            ""
-        };
+        let cascade = if (*statement).behavior == pg_sys::DropBehavior::DROP_CASCADE { " CASCADE" } else { "" };
         let named = tree::items::<pg_sys::Node>((*statement).objects);
         match kind {
             ObjectType::OBJECT_INDEX => {
@@ -46,10 +38,8 @@ pub unsafe fn decide(
                     return Ok(None);
                 }
                 if (*statement).concurrent && !distributed {
-                    return Err(Error::unsupported(
-                        "cannot drop an index of a reference table concurrently",
-                    )
-                    .hint("Leave out CONCURRENTLY."));
+                    return Err(Error::unsupported("cannot drop an index of a reference table concurrently")
+                        .hint("Leave out CONCURRENTLY."));
                 }
                 Ok(nodes::say(map, vec![format!("DROP INDEX {}{cascade}", commas(names))]))
             }
@@ -57,17 +47,11 @@ pub unsafe fn decide(
                 let mut names = Vec::new();
                 for object in named {
                     let oid = pg_sys::get_statistics_object_oid(object.cast(), true);
-                    if index::table_of_statistics(oid)
-                        .and_then(|t| relation::sharded(map, t))
-                        .is_some()
-                    {
+                    if index::table_of_statistics(oid).and_then(|t| relation::sharded(map, t)).is_some() {
                         names.push(index::statistics_name(oid));
                     }
                 }
-                Ok(nodes::say(
-                    map,
-                    names.into_iter().map(|n| format!("DROP STATISTICS {n}")).collect(),
-                ))
+                Ok(nodes::say(map, names.into_iter().map(|n| format!("DROP STATISTICS {n}")).collect()))
             }
             ObjectType::OBJECT_TRIGGER | ObjectType::OBJECT_POLICY | ObjectType::OBJECT_RULE => {
                 let Some(object) = named.first() else { return Ok(None) };
@@ -79,12 +63,7 @@ pub unsafe fn decide(
 }
 
 /// A trigger, policy or rule: the list is the table's name and then its own.
-unsafe fn drop_part(
-    call: &Call,
-    map: &Rc<ClusterMap>,
-    kind: ObjectType::Type,
-    object: *mut pg_sys::Node,
-) -> Decision {
+unsafe fn drop_part(call: &Call, map: &Rc<ClusterMap>, kind: ObjectType::Type, object: *mut pg_sys::Node) -> Decision {
     // SAFETY: the grammar gives a list of String nodes.
     unsafe {
         let Some(list) = tree::cast::<pg_sys::List>(object, NodeTag::T_List) else {
@@ -99,10 +78,8 @@ unsafe fn drop_part(
         };
         if kind == ObjectType::OBJECT_TRIGGER && !table.is_distributed() {
             if part == REPLICATE_TRIGGER {
-                return Err(Error::unsupported(
-                    "cannot drop the trigger that writes a reference table's copies",
-                )
-                .hint("Use sharding.undistribute_table()."));
+                return Err(Error::unsupported("cannot drop the trigger that writes a reference table's copies")
+                    .hint("Use sharding.undistribute_table()."));
             }
             return Ok(None);
         }
@@ -127,10 +104,7 @@ pub fn propagate(call: &Call, map: &Rc<ClusterMap>, seen: &Seen) -> Result<()> {
     for column in &seen.columns {
         if seen.tables.iter().all(|t| t.table != column.table) {
             let name = crate::catalog::quote_identifier(&column.column);
-            nodes::tell(
-                map,
-                &format!("ALTER TABLE {} DROP COLUMN IF EXISTS {name} CASCADE", column.of),
-            )?;
+            nodes::tell(map, &format!("ALTER TABLE {} DROP COLUMN IF EXISTS {name} CASCADE", column.of))?;
         }
     }
     Ok(())

@@ -29,16 +29,13 @@ pub unsafe fn decide(map: &Rc<ClusterMap>, statement: *mut pg_sys::GrantStmt) ->
             }
             GrantTargetType::ACL_TARGET_OBJECT => {
                 let named = tree::items::<pg_sys::RangeVar>((*statement).objects);
-                tables =
-                    named.into_iter().filter_map(|r| relation::named(map, r)).cloned().collect();
+                tables = named.into_iter().filter_map(|r| relation::named(map, r)).cloned().collect();
             }
             GrantTargetType::ACL_TARGET_ALL_IN_SCHEMA => {
                 for schema in tree::strings((*statement).objects) {
                     let name = CString::new(schema).unwrap_or_default();
                     let schema = pg_sys::get_namespace_oid(name.as_ptr(), true);
-                    let inside = |t: &&DistributedTable| {
-                        pg_sys::get_rel_namespace(Oid::from(t.id.0)) == schema
-                    };
+                    let inside = |t: &&DistributedTable| pg_sys::get_rel_namespace(Oid::from(t.id.0)) == schema;
                     tables.extend(map.tables.values().filter(inside).cloned());
                 }
             }
@@ -59,22 +56,15 @@ pub unsafe fn decide(map: &Rc<ClusterMap>, statement: *mut pg_sys::GrantStmt) ->
         Ok(Some(Box::new(move |_| {
             roles.iter().try_for_each(|r| nodes::tell(&map, &nodes::role_exists(r)))?;
             if !schemas.is_empty() {
-                return nodes::tell(
-                    &map,
-                    &words.on(&format!("SCHEMA {}", names::quoted_list(&schemas))),
-                );
+                return nodes::tell(&map, &words.on(&format!("SCHEMA {}", names::quoted_list(&schemas))));
             }
             let mut work = Vec::new();
             for node in map.node_ids() {
                 if words.is_grant {
                     let shards = quote_identifier(SHARD_SCHEMA);
-                    work.push((
-                        node,
-                        format!("GRANT USAGE ON SCHEMA {shards} TO {}", words.grantees),
-                    ));
+                    work.push((node, format!("GRANT USAGE ON SCHEMA {shards} TO {}", words.grantees)));
                 }
-                let mut all: Vec<String> =
-                    tables.iter().map(|t| relation::table_name(t.id)).collect();
+                let mut all: Vec<String> = tables.iter().map(|t| relation::table_name(t.id)).collect();
                 all.extend(tables.iter().flat_map(|t| nodes::shards_on(&map, t, node)));
                 work.push((node, words.on(&format!("TABLE {}", commas(all)))));
             }
@@ -105,9 +95,7 @@ impl Words {
                 format!("GRANT {privileges} ON {objects} TO {grantees} WITH GRANT OPTION")
             }
             (false, false) => format!("REVOKE {privileges} ON {objects} FROM {grantees}{cascade}"),
-            (false, true) => format!(
-                "REVOKE GRANT OPTION FOR {privileges} ON {objects} FROM {grantees}{cascade}"
-            ),
+            (false, true) => format!("REVOKE GRANT OPTION FOR {privileges} ON {objects} FROM {grantees}{cascade}"),
         }
     }
 }

@@ -42,10 +42,7 @@ fn is_index(relation: Oid) -> bool {
     kind == pg_sys::RELKIND_INDEX || kind == pg_sys::RELKIND_PARTITIONED_INDEX
 }
 
-pub unsafe fn create_statistics(
-    map: &Rc<ClusterMap>,
-    statement: *mut pg_sys::CreateStatsStmt,
-) -> Decision {
+pub unsafe fn create_statistics(map: &Rc<ClusterMap>, statement: *mut pg_sys::CreateStatsStmt) -> Decision {
     // SAFETY: the statement outlives the call.
     let concerned = unsafe {
         tree::items::<pg_sys::Node>((*statement).relations)
@@ -67,16 +64,10 @@ pub unsafe fn create_statistics(
     })))
 }
 
-pub unsafe fn alter_statistics(
-    call: &Call,
-    map: &Rc<ClusterMap>,
-    statement: *mut pg_sys::AlterStatsStmt,
-) -> Decision {
+pub unsafe fn alter_statistics(call: &Call, map: &Rc<ClusterMap>, statement: *mut pg_sys::AlterStatsStmt) -> Decision {
     // SAFETY: the list holds the name's parts.
     let object = unsafe { pg_sys::get_statistics_object_oid((*statement).defnames, true) };
-    Ok(table_of_statistics(object)
-        .and_then(|t| relation::sharded(map, t))
-        .map(|_| nodes::repeat(call, map)))
+    Ok(table_of_statistics(object).and_then(|t| relation::sharded(map, t)).map(|_| nodes::repeat(call, map)))
 }
 
 /// The table that a statistics object is about.
@@ -89,12 +80,7 @@ pub fn table_of_statistics(object: Oid) -> Option<Oid> {
             return None;
         }
         let mut null = false;
-        let relid = pg_sys::SysCacheGetAttr(
-            cache,
-            tuple,
-            pg_sys::Anum_pg_statistic_ext_stxrelid as _,
-            &mut null,
-        );
+        let relid = pg_sys::SysCacheGetAttr(cache, tuple, pg_sys::Anum_pg_statistic_ext_stxrelid as _, &mut null);
         pg_sys::ReleaseSysCache(tuple);
         Some(Oid::from(relid.value() as u32))
     }
@@ -102,11 +88,7 @@ pub fn table_of_statistics(object: Oid) -> Option<Oid> {
 
 /// A statistics object's name with its schema, quoted.
 pub fn statistics_name(object: Oid) -> String {
-    let address = pg_sys::ObjectAddress {
-        classId: pg_sys::StatisticExtRelationId,
-        objectId: object,
-        objectSubId: 0,
-    };
+    let address = pg_sys::ObjectAddress { classId: pg_sys::StatisticExtRelationId, objectId: object, objectSubId: 0 };
     // SAFETY: the object exists; the text is palloc'd.
     unsafe { tree::text(pg_sys::getObjectIdentity(&address, true)) }
 }

@@ -15,11 +15,7 @@ use pgrx::pg_sys::{self, ObjectType, Oid};
 use std::ffi::CString;
 use std::rc::Rc;
 
-pub unsafe fn rename(
-    call: &Call,
-    map: &Rc<ClusterMap>,
-    statement: *mut pg_sys::RenameStmt,
-) -> Decision {
+pub unsafe fn rename(call: &Call, map: &Rc<ClusterMap>, statement: *mut pg_sys::RenameStmt) -> Decision {
     // SAFETY: the statement outlives the call.
     unsafe {
         let kind = (*statement).renameType;
@@ -32,9 +28,7 @@ pub unsafe fn rename(
             _ if !(*statement).relation.is_null() => {
                 let relid = relation::resolve((*statement).relation);
                 match relation::sharded(map, relid) {
-                    Some(table)
-                        if kind == ObjectType::OBJECT_TRIGGER && !table.is_distributed() =>
-                    {
+                    Some(table) if kind == ObjectType::OBJECT_TRIGGER && !table.is_distributed() => {
                         if tree::text((*statement).subname) == REPLICATE_TRIGGER {
                             return Err(Error::unsupported(
                                 "cannot rename the trigger that writes a reference table's copies",
@@ -43,9 +37,7 @@ pub unsafe fn rename(
                         false
                     }
                     Some(_) => true,
-                    None => {
-                        kind == ObjectType::OBJECT_ATTRIBUTE && objects::composite_used(map, relid)?
-                    }
+                    None => kind == ObjectType::OBJECT_ATTRIBUTE && objects::composite_used(map, relid)?,
                 }
             }
             _ => object_concerned(map, kind, (*statement).object)?,
@@ -57,12 +49,8 @@ pub unsafe fn rename(
 /// `ALTER SERVER n1 RENAME TO n2` of a node.
 unsafe fn rename_node(map: &Rc<ClusterMap>, statement: *mut pg_sys::RenameStmt) -> Decision {
     // SAFETY: a server's name is a String node.
-    let (old, new) = unsafe {
-        (
-            tree::text((*(*statement).object.cast::<pg_sys::String>()).sval),
-            tree::text((*statement).newname),
-        )
-    };
+    let (old, new) =
+        unsafe { (tree::text((*(*statement).object.cast::<pg_sys::String>()).sval), tree::text((*statement).newname)) };
     if map.nodes.iter().all(|n| n.name != old) {
         return Ok(None);
     }
@@ -81,11 +69,7 @@ unsafe fn rename_node(map: &Rc<ClusterMap>, statement: *mut pg_sys::RenameStmt) 
     })))
 }
 
-pub unsafe fn set_schema(
-    call: &Call,
-    map: &Rc<ClusterMap>,
-    statement: *mut pg_sys::AlterObjectSchemaStmt,
-) -> Decision {
+pub unsafe fn set_schema(call: &Call, map: &Rc<ClusterMap>, statement: *mut pg_sys::AlterObjectSchemaStmt) -> Decision {
     // SAFETY: the statement outlives the call.
     unsafe {
         let concerned = match (*statement).relation.is_null() {
@@ -97,11 +81,7 @@ pub unsafe fn set_schema(
     }
 }
 
-pub unsafe fn set_owner(
-    call: &Call,
-    map: &Rc<ClusterMap>,
-    statement: *mut pg_sys::AlterOwnerStmt,
-) -> Decision {
+pub unsafe fn set_owner(call: &Call, map: &Rc<ClusterMap>, statement: *mut pg_sys::AlterOwnerStmt) -> Decision {
     // SAFETY: the statement outlives the call.
     unsafe {
         let kind = (*statement).objectType;
@@ -146,11 +126,7 @@ pub unsafe fn reassign_owned(
     })))
 }
 
-pub unsafe fn comment(
-    call: &Call,
-    map: &Rc<ClusterMap>,
-    statement: *mut pg_sys::CommentStmt,
-) -> Decision {
+pub unsafe fn comment(call: &Call, map: &Rc<ClusterMap>, statement: *mut pg_sys::CommentStmt) -> Decision {
     // SAFETY: the statement outlives the call.
     unsafe {
         let kind = (*statement).objtype;
@@ -189,9 +165,7 @@ unsafe fn object_concerned(
     unsafe {
         if kind == ObjectType::OBJECT_STATISTIC_EXT {
             let oid = pg_sys::get_statistics_object_oid(object.cast(), true);
-            return Ok(index::table_of_statistics(oid)
-                .and_then(|t| relation::sharded(map, t))
-                .is_some());
+            return Ok(index::table_of_statistics(oid).and_then(|t| relation::sharded(map, t)).is_some());
         }
         if kind == ObjectType::OBJECT_SCHEMA {
             return Ok(schema_concerned(map, &tree::text((*object.cast::<pg_sys::String>()).sval)));
@@ -210,8 +184,7 @@ pub fn schema_concerned(map: &ClusterMap, schema: &str) -> bool {
     // SAFETY: syscache look-ups.
     unsafe {
         let schema = pg_sys::get_namespace_oid(name.as_ptr(), true);
-        schema != pg_sys::InvalidOid
-            && map.tables.keys().any(|t| pg_sys::get_rel_namespace(Oid::from(t.0)) == schema)
+        schema != pg_sys::InvalidOid && map.tables.keys().any(|t| pg_sys::get_rel_namespace(Oid::from(t.0)) == schema)
     }
 }
 

@@ -55,11 +55,7 @@ pub fn set_constraints(call: &Call) -> After {
 }
 
 /// The names on a node of a table's shards there, qualified and quoted.
-pub fn shards_on(
-    map: &ClusterMap,
-    table: &DistributedTable,
-    node: crate::catalog::NodeId,
-) -> Vec<String> {
+pub fn shards_on(map: &ClusterMap, table: &DistributedTable, node: crate::catalog::NodeId) -> Vec<String> {
     let Some((group, _)) = map.distribution(table.id) else { return Vec::new() };
     (0u32..)
         .zip(&group.shards)

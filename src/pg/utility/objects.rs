@@ -108,21 +108,13 @@ unsafe fn type_named(names: *mut pg_sys::List) -> Oid {
     }
 }
 
-pub unsafe fn alter_enum(
-    call: &Call,
-    map: &Rc<ClusterMap>,
-    statement: *mut pg_sys::AlterEnumStmt,
-) -> Decision {
+pub unsafe fn alter_enum(call: &Call, map: &Rc<ClusterMap>, statement: *mut pg_sys::AlterEnumStmt) -> Decision {
     // SAFETY: the statement outlives the call.
     let object = unsafe { type_named((*statement).typeName) };
     repeat_if(is_used(map, address(pg_sys::TypeRelationId, object))?, call, map)
 }
 
-pub unsafe fn alter_domain(
-    call: &Call,
-    map: &Rc<ClusterMap>,
-    statement: *mut pg_sys::AlterDomainStmt,
-) -> Decision {
+pub unsafe fn alter_domain(call: &Call, map: &Rc<ClusterMap>, statement: *mut pg_sys::AlterDomainStmt) -> Decision {
     // SAFETY: the statement outlives the call.
     let object = unsafe { type_named((*statement).typeName) };
     repeat_if(is_used(map, address(pg_sys::TypeRelationId, object))?, call, map)
@@ -140,14 +132,9 @@ pub fn alter_composite(call: &Call, map: &Rc<ClusterMap>, relid: Oid) -> Decisio
     repeat_if(composite_used(map, relid)?, call, map)
 }
 
-pub unsafe fn alter_function(
-    call: &Call,
-    map: &Rc<ClusterMap>,
-    statement: *mut pg_sys::AlterFunctionStmt,
-) -> Decision {
+pub unsafe fn alter_function(call: &Call, map: &Rc<ClusterMap>, statement: *mut pg_sys::AlterFunctionStmt) -> Decision {
     // SAFETY: the statement outlives the call.
-    let (_, object) =
-        unsafe { relation::object((*statement).objtype, (*statement).func.cast(), true) };
+    let (_, object) = unsafe { relation::object((*statement).objtype, (*statement).func.cast(), true) };
     repeat_if(is_used(map, object)?, call, map)
 }
 
@@ -182,11 +169,7 @@ pub unsafe fn dropped(map: &Rc<ClusterMap>, statement: *mut pg_sys::DropStmt) ->
             return Ok(None);
         }
         let used = used(map)?;
-        let cascade = if (*statement).behavior == pg_sys::DropBehavior::DROP_CASCADE {
-            " CASCADE"
-        } else {
-            ""
-        };
+        let cascade = if (*statement).behavior == pg_sys::DropBehavior::DROP_CASCADE { " CASCADE" } else { "" };
         let noun = match kind {
             ObjectType::OBJECT_DOMAIN => "DOMAIN",
             ObjectType::OBJECT_TYPE => "TYPE",

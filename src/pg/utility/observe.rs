@@ -118,14 +118,11 @@ fn dropped(class: Oid, object: Oid, part: c_int) -> Result<()> {
         }
         let name = relation::qualified(object);
         // SAFETY: the catalog row is still there while the hook runs.
-        let column = (part != 0)
-            .then(|| unsafe { tree::text(pg_sys::get_attname(object, part as i16, true)) });
+        let column = (part != 0).then(|| unsafe { tree::text(pg_sys::get_attname(object, part as i16, true)) });
         FRAMES.with_borrow_mut(|frames| {
             if let Some(frame) = frames.last_mut() {
                 match column {
-                    Some(column) => {
-                        frame.seen.columns.push(DroppedColumn { table, of: name, column })
-                    }
+                    Some(column) => frame.seen.columns.push(DroppedColumn { table, of: name, column }),
                     None => frame.seen.tables.push(DroppedTable { table, name }),
                 }
             }
@@ -154,7 +151,10 @@ fn extension_is_free(extension: Oid) -> Result<()> {
     if name != "sharding" {
         return Ok(());
     }
-    Err(Error::new(sqlstate::DEPENDENT_OBJECTS, "cannot drop extension \"sharding\" while tables are spread over nodes")
-        .detail("Their rows are on the nodes and would be out of reach.")
-        .hint("Drop these tables or use sharding.undistribute_table() first; sharding.distributed_table lists them."))
+    Err(Error::new(
+        sqlstate::DEPENDENT_OBJECTS,
+        "cannot drop extension \"sharding\" while tables are spread over nodes",
+    )
+    .detail("Their rows are on the nodes and would be out of reach.")
+    .hint("Drop these tables or use sharding.undistribute_table() first; sharding.distributed_table lists them."))
 }

@@ -17,10 +17,7 @@ impl AsOwner {
             let mut context = 0;
             pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
             let restricted = context | pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32;
-            pg_sys::SetUserIdAndSecContext(
-                pg_sys::Oid::from(pg_sys::BOOTSTRAP_SUPERUSERID),
-                restricted,
-            );
+            pg_sys::SetUserIdAndSecContext(pg_sys::Oid::from(pg_sys::BOOTSTRAP_SUPERUSERID), restricted);
             AsOwner(user, context)
         }
     }

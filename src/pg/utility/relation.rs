@@ -19,15 +19,7 @@ pub unsafe fn resolve(name: *const pg_sys::RangeVar) -> Oid {
     let missing_ok = pg_sys::RVROption::RVR_MISSING_OK;
     // SAFETY: a look-up without a callback.
     unsafe {
-        boundary(|| {
-            raw::RangeVarGetRelidExtended(
-                name,
-                pg_sys::NoLock as _,
-                missing_ok,
-                None,
-                std::ptr::null_mut(),
-            )
-        })
+        boundary(|| raw::RangeVarGetRelidExtended(name, pg_sys::NoLock as _, missing_ok, None, std::ptr::null_mut()))
     }
 }
 
@@ -39,9 +31,7 @@ pub fn table_behind(relation: Oid) -> Oid {
             return relation;
         }
         match pg_sys::get_rel_relkind(relation) as u8 {
-            pg_sys::RELKIND_INDEX | pg_sys::RELKIND_PARTITIONED_INDEX => {
-                pg_sys::IndexGetRelation(relation, true)
-            }
+            pg_sys::RELKIND_INDEX | pg_sys::RELKIND_PARTITIONED_INDEX => pg_sys::IndexGetRelation(relation, true),
             _ => relation,
         }
     }
@@ -96,8 +86,7 @@ pub unsafe fn object(
         let mut relation: pg_sys::Relation = std::ptr::null_mut();
         let lock = pg_sys::AccessShareLock as _;
         let relation_out = &raw mut relation;
-        let address =
-            boundary(|| raw::get_object_address(kind, object, relation_out, lock, missing_ok));
+        let address = boundary(|| raw::get_object_address(kind, object, relation_out, lock, missing_ok));
         let mut owner = pg_sys::InvalidOid;
         if !relation.is_null() {
             owner = table_behind((*relation).rd_id);

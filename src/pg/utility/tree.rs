@@ -20,6 +20,21 @@ pub unsafe fn items<T>(list: *const pg_sys::List) -> Vec<*mut T> {
     }
 }
 
+/// The numbers of an integer list.
+///
+/// # Safety
+/// `list` is NIL or a valid integer list.
+pub unsafe fn integers(list: *const pg_sys::List) -> Vec<i32> {
+    if list.is_null() {
+        return Vec::new();
+    }
+    // SAFETY: `elements` holds `length` cells.
+    unsafe {
+        let cells = std::slice::from_raw_parts((*list).elements, (*list).length as usize);
+        cells.iter().map(|c| c.int_value).collect()
+    }
+}
+
 /// A C string of the parse tree; empty for NULL.
 ///
 /// # Safety

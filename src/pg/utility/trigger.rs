@@ -14,11 +14,7 @@ use std::rc::Rc;
 /// `TRIGGER_TYPE_TRUNCATE` (pg_trigger.h).
 const TRUNCATE: i16 = 1 << 5;
 
-pub unsafe fn create(
-    call: &Call,
-    map: &Rc<ClusterMap>,
-    statement: *mut pg_sys::CreateTrigStmt,
-) -> Decision {
+pub unsafe fn create(call: &Call, map: &Rc<ClusterMap>, statement: *mut pg_sys::CreateTrigStmt) -> Decision {
     // SAFETY: the statement outlives the call.
     unsafe {
         let Some(table) = relation::named(map, (*statement).relation) else { return Ok(None) };
@@ -29,20 +25,14 @@ pub unsafe fn create(
             if (*statement).events == TRUNCATE {
                 return Ok(None);
             }
-            return Err(Error::unsupported(
-                "statement triggers on distributed tables are not supported",
-            )
-            .detail(
-                "A statement runs once on each node, and would fire the trigger there each time.",
-            )
-            .hint("Use FOR EACH ROW."));
+            return Err(Error::unsupported("statement triggers on distributed tables are not supported")
+                .detail("A statement runs once on each node, and would fire the trigger there each time.")
+                .hint("Use FOR EACH ROW."));
         }
         if !(*statement).transitionRels.is_null() {
-            return Err(Error::unsupported(
-                "transition tables on distributed tables are not supported",
-            )
-            .detail("Each node would see the rows of its own shards only.")
-            .hint("Leave out REFERENCING."));
+            return Err(Error::unsupported("transition tables on distributed tables are not supported")
+                .detail("Each node would see the rows of its own shards only.")
+                .hint("Leave out REFERENCING."));
         }
         let id = table.id;
         let (map, text) = (map.clone(), call.words().text);
@@ -53,20 +43,12 @@ pub unsafe fn create(
     }
 }
 
-pub unsafe fn create_policy(
-    call: &Call,
-    map: &Rc<ClusterMap>,
-    statement: *mut pg_sys::CreatePolicyStmt,
-) -> Decision {
+pub unsafe fn create_policy(call: &Call, map: &Rc<ClusterMap>, statement: *mut pg_sys::CreatePolicyStmt) -> Decision {
     // SAFETY: the statement outlives the call.
     unsafe { policy(call, map, (*statement).table, (*statement).roles) }
 }
 
-pub unsafe fn alter_policy(
-    call: &Call,
-    map: &Rc<ClusterMap>,
-    statement: *mut pg_sys::AlterPolicyStmt,
-) -> Decision {
+pub unsafe fn alter_policy(call: &Call, map: &Rc<ClusterMap>, statement: *mut pg_sys::AlterPolicyStmt) -> Decision {
     // SAFETY: the statement outlives the call.
     unsafe { policy(call, map, (*statement).table, (*statement).roles) }
 }
@@ -94,10 +76,8 @@ unsafe fn policy(
 pub unsafe fn rule(map: &Rc<ClusterMap>, statement: *mut pg_sys::RuleStmt) -> Decision {
     // SAFETY: the statement outlives the call.
     if unsafe { relation::named(map, (*statement).relation) }.is_some() {
-        return Err(Error::unsupported(
-            "rules on distributed and reference tables are not supported",
-        )
-        .hint("Use a row trigger, or a view with rules of its own."));
+        return Err(Error::unsupported("rules on distributed and reference tables are not supported")
+            .hint("Use a row trigger, or a view with rules of its own."));
     }
     Ok(None)
 }

@@ -28,11 +28,7 @@ pub unsafe fn truncate(map: &Rc<ClusterMap>, statement: *mut pg_sys::TruncateStm
         if names.is_empty() {
             return Ok(None);
         }
-        let cascade = if (*statement).behavior == pg_sys::DropBehavior::DROP_CASCADE {
-            " CASCADE"
-        } else {
-            ""
-        };
+        let cascade = if (*statement).behavior == pg_sys::DropBehavior::DROP_CASCADE { " CASCADE" } else { "" };
         Ok(nodes::say(map, vec![format!("TRUNCATE {}{cascade}", commas(names))]))
     }
 }
