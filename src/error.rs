@@ -47,6 +47,7 @@ pub mod sqlstate {
     pub const INVALID_PARAMETER_VALUE: SqlState = SqlState::new("22023");
     pub const TRANSACTION_RESOLUTION_UNKNOWN: SqlState = SqlState::new("08007");
     pub const SERIALIZATION_FAILURE: SqlState = SqlState::new("40001");
+    pub const TRANSACTION_ROLLBACK: SqlState = SqlState::new("40000");
     pub const INVALID_AUTHORIZATION: SqlState = SqlState::new("28000");
     pub const INSUFFICIENT_PRIVILEGE: SqlState = SqlState::new("42501");
     pub const UNDEFINED_OBJECT: SqlState = SqlState::new("42704");

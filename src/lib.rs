@@ -5,6 +5,8 @@ pub mod catalog;
 pub mod ddl;
 pub mod error;
 pub mod pg;
+pub mod transaction;
+pub mod wire;
 
 ::pgrx::pg_module_magic!(name, version);
 
@@ -12,6 +14,9 @@ pgrx::extension_sql_file!("../sql/catalog.sql", name = "catalog", bootstrap);
 
 #[pgrx::pg_guard]
 pub extern "C-unwind" fn _PG_init() {
+    pg::preload::install();
     pg::catalog_cache::install();
+    pg::endpoint::install();
+    pg::transaction::install();
     pg::utility::install();
 }

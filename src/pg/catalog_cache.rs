@@ -95,7 +95,7 @@ pub fn invalidate_table(table: TableId) {
 }
 
 /// OID of a table of schema `sharding`, or 0.
-fn catalog_oid(name: &CStr) -> pg_sys::Oid {
+pub fn catalog_oid(name: &CStr) -> pg_sys::Oid {
     // SAFETY: syscache look-ups of NUL-terminated names.
     unsafe {
         let schema = pg_sys::get_namespace_oid(c"sharding".as_ptr(), true);

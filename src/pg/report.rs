@@ -95,6 +95,13 @@ impl Prepared {
     }
 }
 
+/// A NOTICE, as a node gave it.
+pub fn notice(error: &Error) {
+    let prepared = Prepared::new(error);
+    // SAFETY: a level below ERROR returns.
+    unsafe { prepared.emit(pgrx::PgLogLevel::NOTICE as c_int) }
+}
+
 /// A WARNING: for callbacks after commit, where an ERROR would be too late.
 pub fn warning(error: &Error) {
     let prepared = Prepared::new(error);

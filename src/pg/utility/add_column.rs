@@ -138,10 +138,7 @@ fn fill_from_sequence(map: &ClusterMap, table: &DistributedTable, column: &str, 
         }
         start += increment * count;
     }
-    for (node, sql) in work {
-        session::execute(node, &sql, Access::Write)?;
-    }
-    Ok(())
+    session::execute_each(&work, Access::Write).map(drop)
 }
 
 fn is_empty(name: &str) -> Result<bool> {

@@ -68,10 +68,7 @@ pub unsafe fn decide(map: &Rc<ClusterMap>, statement: *mut pg_sys::GrantStmt) ->
                 all.extend(tables.iter().flat_map(|t| nodes::shards_on(&map, t, node)));
                 work.push((node, words.on(&format!("TABLE {}", commas(all)))));
             }
-            for (node, sql) in work {
-                session::execute(node, &sql, Access::Write)?;
-            }
-            Ok(())
+            session::execute_each(&work, Access::Write).map(drop)
         })))
     }
 }

@@ -48,10 +48,7 @@ pub fn schema_exists(name: &str) -> String {
 /// SET CONSTRAINTS holds on every node of the transaction, also those that join later.
 pub fn set_constraints(call: &Call) -> After {
     let text = call.words().text;
-    Box::new(move |_| {
-        session::set_constraints(&text);
-        Ok(())
-    })
+    Box::new(move |_| session::set_constraints(&text))
 }
 
 /// The names on a node of a table's shards there, qualified and quoted.

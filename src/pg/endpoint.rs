@@ -1,0 +1,188 @@
+//! Where a node is and as whom to go there: the options of its SERVER and of the USER MAPPING.
+//!
+//! `CREATE SERVER n1 FOREIGN DATA WRAPPER sharding OPTIONS (host '10.0.0.1', dbname 'app')` with
+//! `CREATE USER MAPPING FOR PUBLIC SERVER n1 OPTIONS (user 'app', password '...')`. What is left out
+//! has libpq's defaults: port 5432, the name of this database, the name of the current user. A host
+//! that begins with `/` is the folder of a Unix socket; `hostaddr` spares the look-up of the name.
+
+use crate::catalog::NodeId;
+use crate::error::{Error, Result, sqlstate};
+use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, pg_sys};
+use socket2::SockAddr;
+use std::ffi::CStr;
+use std::net::ToSocketAddrs;
+use std::time::Duration;
+
+static CONNECT_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(5);
+
+/// Defines `sharding.connect_timeout`; called once from `_PG_init`.
+pub fn install() {
+    GucRegistry::define_int_guc(
+        c"sharding.connect_timeout",
+        c"Time to wait for a connection to a node.",
+        c"A node's server option connect_timeout takes precedence.",
+        &CONNECT_TIMEOUT,
+        1,
+        3600,
+        GucContext::Userset,
+        GucFlags::UNIT_S,
+    );
+}
+
+/// Everything needed to connect. Not `Debug`: it holds the password.
+pub struct Endpoint {
+    pub name: String,
+    pub host: String,
+    pub hostaddr: Option<String>,
+    pub port: u16,
+    pub dbname: String,
+    pub user: String,
+    pub password: Option<String>,
+    pub timeout: Duration,
+}
+
+/// The OID of the user mapping that the current user has on a node, his own or PUBLIC's.
+pub fn mapping_of(node: NodeId) -> Result<u32> {
+    // SAFETY: a look-up in the syscache; the user's OID is always valid.
+    let user = unsafe { pg_sys::GetUserId() };
+    for user in [user, pg_sys::InvalidOid] {
+        // SAFETY: the keys have the types of the cache's index.
+        let mapping = unsafe {
+            pg_sys::GetSysCacheOid(
+                pg_sys::SysCacheIdentifier::USERMAPPINGUSERSERVER as _,
+                pg_sys::Anum_pg_user_mapping_oid as _,
+                pg_sys::Datum::from(user),
+                pg_sys::Datum::from(pg_sys::Oid::from(node.0)),
+                pg_sys::Datum::from(0),
+                pg_sys::Datum::from(0),
+            )
+        };
+        if mapping != pg_sys::InvalidOid {
+            return Ok(mapping.to_u32());
+        }
+    }
+    let name = server_name(node)?;
+    Err(Error::new(
+        sqlstate::UNDEFINED_OBJECT,
+        format!("no user mapping for \"{}\" on node \"{name}\"", user_name(user)),
+    )
+    .hint(format!(
+        "Use CREATE USER MAPPING FOR PUBLIC SERVER \"{name}\" OPTIONS (user '...', password '...')."
+    )))
+}
+
+/// The endpoint of a node for the current user.
+pub fn endpoint_of(node: NodeId) -> Result<Endpoint> {
+    mapping_of(node)?;
+    let name = server_name(node)?;
+    // SAFETY: server and mapping exist, as just looked up; their options are lists of DefElem that
+    // are read before anything else is called.
+    let (server, mapping, user) = unsafe {
+        let user = pg_sys::GetUserId();
+        let server = pg_sys::GetForeignServer(pg_sys::Oid::from(node.0));
+        let mapping = pg_sys::GetUserMapping(user, pg_sys::Oid::from(node.0));
+        (read_options((*server).options), read_options((*mapping).options), user)
+    };
+    let find = |options: &[(String, String)], wanted: &str| {
+        options.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.clone())
+    };
+    let port = match find(&server, "port") {
+        None => 5432,
+        Some(text) => text.parse().map_err(|_| invalid(&name, "port", &text))?,
+    };
+    let timeout = match find(&server, "connect_timeout") {
+        None => CONNECT_TIMEOUT.get() as u64,
+        Some(text) => text.parse().map_err(|_| invalid(&name, "connect_timeout", &text))?,
+    };
+    Ok(Endpoint {
+        host: find(&server, "host").unwrap_or_else(|| "localhost".to_string()),
+        hostaddr: find(&server, "hostaddr"),
+        port,
+        dbname: find(&server, "dbname").unwrap_or_else(database_name),
+        user: find(&mapping, "user").unwrap_or_else(|| user_name(user)),
+        password: find(&mapping, "password"),
+        timeout: Duration::from_secs(timeout.max(1)),
+        name,
+    })
+}
+
+impl Endpoint {
+    /// Whether nobody can listen on the way.
+    pub fn is_local(&self) -> bool {
+        self.host.starts_with('/')
+    }
+
+    /// The addresses to try, in order. Looking up a name blocks; `hostaddr` avoids it.
+    pub fn addresses(&self) -> std::io::Result<Vec<SockAddr>> {
+        if self.is_local() {
+            let path = format!("{}/.s.PGSQL.{}", self.host, self.port);
+            return Ok(vec![SockAddr::unix(path)?]);
+        }
+        let host = self.hostaddr.as_deref().unwrap_or(&self.host);
+        Ok((host, self.port).to_socket_addrs()?.map(SockAddr::from).collect())
+    }
+}
+
+fn invalid(server: &str, option: &str, value: &str) -> Error {
+    Error::new(
+        sqlstate::INVALID_PARAMETER_VALUE,
+        format!("invalid value for option \"{option}\" of server \"{server}\": \"{value}\""),
+    )
+}
+
+/// The name of a node's server. 42704 if it is gone.
+pub fn server_name(node: NodeId) -> Result<String> {
+    // SAFETY: with MISSING_OK a null pointer is returned for an unknown OID; the struct is palloc'd.
+    unsafe {
+        let server = pg_sys::GetForeignServerExtended(
+            pg_sys::Oid::from(node.0),
+            pg_sys::FSV_MISSING_OK as _,
+        );
+        if server.is_null() {
+            return Err(Error::new(
+                sqlstate::UNDEFINED_OBJECT,
+                format!("node {} does not exist any more", node.0),
+            ));
+        }
+        Ok(text((*server).servername))
+    }
+}
+
+/// The name of a role, or its number if it is gone.
+pub fn user_name(user: pg_sys::Oid) -> String {
+    // SAFETY: with `noerr` a null pointer is returned for an unknown role.
+    unsafe {
+        let name = pg_sys::GetUserNameFromId(user, true);
+        if name.is_null() { user.to_u32().to_string() } else { text(name) }
+    }
+}
+
+/// The name of this database.
+pub fn database_name() -> String {
+    // SAFETY: a backend that runs statements is in a database, which cannot be dropped meanwhile.
+    unsafe {
+        let name = pg_sys::get_database_name(pg_sys::MyDatabaseId);
+        if name.is_null() { String::new() } else { text(name) }
+    }
+}
+
+unsafe fn text(cstr: *const std::ffi::c_char) -> String {
+    // SAFETY: the caller hands over a NUL-terminated string.
+    unsafe { CStr::from_ptr(cstr) }.to_string_lossy().into_owned()
+}
+
+/// The names and values of a list of DefElem.
+unsafe fn read_options(list: *mut pg_sys::List) -> Vec<(String, String)> {
+    let mut options = Vec::new();
+    if list.is_null() {
+        return options;
+    }
+    // SAFETY: `elements` has `length` cells, each a DefElem with a string value.
+    unsafe {
+        for i in 0..(*list).length {
+            let element = (*(*list).elements.add(i as usize)).ptr_value as *mut pg_sys::DefElem;
+            options.push((text((*element).defname), text(pg_sys::defGetString(element))));
+        }
+    }
+    options
+}

@@ -1,0 +1,304 @@
+//! Whole commands: sent to all nodes first, then waited for together.
+//!
+//! An error is returned only when every node has answered, so that no connection is left in the
+//! middle of something; of several errors, the first in the order of the work.
+
+use crate::catalog::NodeId;
+use crate::error::{Error, Result, sqlstate};
+use crate::pg::session::registry::{
+    Access, Key, Running, ensure_connected, join, join_outside, key_of, pump, remember_constraints, start,
+    used_in_transaction, wait_for, with_sessions,
+};
+use crate::pg::wait::{Patience, check_interrupts};
+use crate::wire::conversation::Task;
+use crate::wire::report::on_node;
+
+/// Rows as text, NULL as `None`.
+pub type TextRows = Vec<Vec<Option<String>>>;
+
+/// Data of a COPY that are queued at most before the node takes some of them.
+const COPY_QUEUE: usize = 256 * 1024;
+const COPY_CHUNK: usize = 64 * 1024;
+
+/// Runs SQL text, which may hold several statements, on a node; returns the rows affected.
+pub fn execute(node: NodeId, sql: &str, access: Access) -> Result<u64> {
+    Ok(execute_on(&[node], sql, access)?.into_iter().sum())
+}
+
+/// Runs SQL text on all nodes at the same time.
+pub fn execute_on(nodes: &[NodeId], sql: &str, access: Access) -> Result<Vec<u64>> {
+    let work: Vec<(NodeId, &str)> = nodes.iter().map(|node| (*node, sql)).collect();
+    Ok(run(&work, access)?.iter().map(|task| task.affected).collect())
+}
+
+/// Runs each SQL text on its node; the texts of one node in order, the nodes at the same time.
+pub fn execute_each(work: &[(NodeId, String)], access: Access) -> Result<Vec<u64>> {
+    let work: Vec<(NodeId, &str)> = work.iter().map(|(node, sql)| (*node, sql.as_str())).collect();
+    Ok(run(&work, access)?.iter().map(|task| task.affected).collect())
+}
+
+/// Runs SQL text on a node and returns all rows as text.
+pub fn query(node: NodeId, sql: &str, access: Access) -> Result<TextRows> {
+    Ok(run(&[(node, sql)], access)?.into_iter().flat_map(text_rows).collect())
+}
+
+/// Runs SQL text on all nodes at the same time and returns all rows as text, per node.
+pub fn query_on(nodes: &[NodeId], sql: &str, access: Access) -> Result<Vec<(NodeId, TextRows)>> {
+    let work: Vec<(NodeId, &str)> = nodes.iter().map(|node| (*node, sql)).collect();
+    let tasks = run(&work, access)?;
+    Ok(nodes.iter().copied().zip(tasks.into_iter().map(text_rows)).collect())
+}
+
+/// As [`query_on`], with the command tags beside the rows.
+pub fn run_on(
+    nodes: &[NodeId],
+    sql: &str,
+    access: Access,
+) -> Result<Vec<(NodeId, Vec<String>, TextRows)>> {
+    let work: Vec<(NodeId, &str)> = nodes.iter().map(|node| (*node, sql)).collect();
+    let tasks = run(&work, access)?;
+    let mut answers = Vec::new();
+    for (node, mut task) in nodes.iter().zip(tasks) {
+        let tags = std::mem::take(&mut task.tags);
+        answers.push((*node, tags, text_rows(task)));
+    }
+    Ok(answers)
+}
+
+/// Runs SQL text on all nodes outside of any transaction, on second connections.
+pub fn execute_outside(nodes: &[NodeId], sql: &str) -> Result<()> {
+    let mut joined = Vec::new();
+    for node in nodes {
+        joined.push(join_outside(*node)?);
+    }
+    let mut running = Vec::new();
+    for joined in joined {
+        running.push(start(joined, |talk, prelude| talk.query(prelude, sql))?);
+    }
+    collect(&running, Patience::STATEMENT)?;
+    Ok(())
+}
+
+/// As [`query`], outside of any transaction.
+pub fn query_outside(node: NodeId, sql: &str) -> Result<TextRows> {
+    let running = start(join_outside(node)?, |talk, prelude| talk.query(prelude, sql))?;
+    Ok(collect(&[running], Patience::STATEMENT)?.into_iter().flat_map(text_rows).collect())
+}
+
+/// Runs a SET CONSTRAINTS on the nodes in the transaction, and on others when they join it.
+pub fn set_constraints(sql: &str) -> Result<()> {
+    execute_on(&used_in_transaction(), sql, Access::Read)?;
+    remember_constraints(sql);
+    Ok(())
+}
+
+fn run(work: &[(NodeId, &str)], access: Access) -> Result<Vec<Task>> {
+    // Connections first: if one cannot be made, nothing was sent anywhere.
+    let mut nodes: Vec<NodeId> = work.iter().map(|(node, _)| *node).collect();
+    nodes.sort();
+    nodes.dedup();
+    if nodes.len() > 1 {
+        for node in nodes {
+            ensure_connected(key_of(node)?)?;
+        }
+    }
+    let mut running = Vec::new();
+    for (node, sql) in work {
+        // Joined again: what one text brings about holds for the next one on the same node.
+        running.push(start(join(*node, access)?, |talk, prelude| talk.query(prelude, sql))?);
+    }
+    collect(&running, Patience::STATEMENT)
+}
+
+/// Waits for all tasks; their results, or the first error.
+pub fn collect(running: &[Running], patience: Patience) -> Result<Vec<Task>> {
+    collect_each(running, patience).into_iter().collect()
+}
+
+/// Waits for all tasks and returns each one's result or error.
+pub fn collect_each(running: &[Running], patience: Patience) -> Vec<Result<Task>> {
+    loop {
+        let unfinished: Vec<Key> =
+            running.iter().filter(|r| !is_finished(r)).map(|r| r.key).collect();
+        if unfinished.is_empty() {
+            break;
+        }
+        if pump(&unfinished) {
+            if patience.interruptible {
+                check_interrupts();
+            }
+        } else if wait_for(&unfinished, patience) == crate::pg::wait::Woken::TimedOut {
+            break;
+        }
+    }
+    running.iter().map(take_result).collect()
+}
+
+fn is_finished(running: &Running) -> bool {
+    with_sessions(|sessions| {
+        sessions.get_mut(&running.key).is_none_or(|session| {
+            session
+                .talk(running.serial)
+                .map_or(true, |talk| talk.task(running.task).is_none_or(Task::is_finished))
+        })
+    })
+}
+
+fn take_result(running: &Running) -> Result<Task> {
+    with_sessions(|sessions| {
+        let session = sessions.get_mut(&running.key).ok_or_else(vanished)?;
+        let talk = session.talk(running.serial)?;
+        if talk.task(running.task).is_some_and(|task| !task.is_finished()) {
+            talk.abandon(running.task);
+            return Err(Error::new(
+                sqlstate::CONNECTION_FAILURE,
+                format!("node \"{}\" did not answer in time", session.name),
+            ));
+        }
+        let task = talk.take(running.task).ok_or_else(vanished)?;
+        session.task_levels.remove(&running.task);
+        match task.error {
+            Some(error) => Err(on_node(error, &session.name)),
+            None => Ok(task),
+        }
+    })
+}
+
+fn vanished() -> Error {
+    Error::new(sqlstate::INTERNAL, "a command on a node has no result")
+}
+
+fn text_rows(task: Task) -> TextRows {
+    task.rows
+        .iter()
+        .map(|row| {
+            (0..row.len())
+                .map(|i| row.get(i).map(|value| String::from_utf8_lossy(value).into_owned()))
+                .collect()
+        })
+        .collect()
+}
+
+/// Sends data to `COPY ... FROM STDIN` commands: the batches of one node one after the other, the
+/// nodes at the same time. Returns the rows copied per batch.
+pub fn copy_in(batches: &[(NodeId, String, Vec<u8>)]) -> Result<Vec<u64>> {
+    let mut lanes: Vec<Lane> = Vec::new();
+    for (batch, (node, ..)) in batches.iter().enumerate().rev() {
+        let key = key_of(*node)?;
+        match lanes.iter_mut().find(|lane| lane.key == key) {
+            Some(lane) => lane.waiting.push(batch),
+            None => {
+                ensure_connected(key)?;
+                lanes.push(Lane { key, waiting: vec![batch], active: None });
+            }
+        }
+    }
+    let mut rows = vec![0; batches.len()];
+    let mut failure: Option<Error> = None;
+    loop {
+        for lane in &mut lanes {
+            match lane.feed(batches, failure.is_some()) {
+                Ok(Some((batch, count))) => rows[batch] = count,
+                Ok(None) => {}
+                Err(error) => {
+                    lane.waiting.clear();
+                    lane.active = None;
+                    failure.get_or_insert(error);
+                }
+            }
+        }
+        let busy: Vec<Key> =
+            lanes.iter().filter(|lane| lane.is_busy()).map(|lane| lane.key).collect();
+        if busy.is_empty() {
+            break;
+        }
+        if pump(&busy) || lanes.iter().any(Lane::has_room) {
+            check_interrupts();
+        } else {
+            wait_for(&busy, Patience::STATEMENT);
+        }
+    }
+    failure.map_or(Ok(rows), Err)
+}
+
+/// The batches of one node: one under way, the others waiting (the next one last).
+struct Lane {
+    key: Key,
+    waiting: Vec<usize>,
+    active: Option<Copying>,
+}
+
+struct Copying {
+    running: Running,
+    batch: usize,
+    sent: usize,
+    done: bool,
+}
+
+impl Lane {
+    fn is_busy(&self) -> bool {
+        self.active.is_some() || !self.waiting.is_empty()
+    }
+
+    /// Whether there is something to do without waiting for the node.
+    fn has_room(&self) -> bool {
+        let Some(copying) = &self.active else { return !self.waiting.is_empty() };
+        !copying.done
+            && with_sessions(|sessions| {
+                sessions.get_mut(&self.key).is_none_or(|session| {
+                    session
+                        .talk(copying.running.serial)
+                        .map_or(true, |talk| talk.output().len() < COPY_QUEUE)
+                })
+            })
+    }
+
+    /// Queues as much as fits; the batch and its rows when one is finished.
+    fn feed(
+        &mut self,
+        batches: &[(NodeId, String, Vec<u8>)],
+        failed: bool,
+    ) -> Result<Option<(usize, u64)>> {
+        if failed {
+            self.waiting.clear();
+        }
+        if self.active.is_none()
+            && let Some(batch) = self.waiting.pop()
+        {
+            let (node, sql, _) = &batches[batch];
+            let running =
+                start(join(*node, Access::Write)?, |talk, prelude| talk.copy(prelude, sql))?;
+            self.active = Some(Copying { running, batch, sent: 0, done: false });
+        }
+        let Some(copying) = &mut self.active else { return Ok(None) };
+        if is_finished(&copying.running) {
+            let batch = copying.batch;
+            let running = copying.running;
+            self.active = None;
+            return Ok(Some((batch, take_result(&running)?.affected)));
+        }
+        if copying.done {
+            return Ok(None);
+        }
+        let data = &batches[copying.batch].2;
+        with_sessions(|sessions| {
+            let session = sessions.get_mut(&self.key).ok_or_else(vanished)?;
+            let talk = session.talk(copying.running.serial)?;
+            if failed {
+                copying.done = true;
+                return talk.copy_fail();
+            }
+            while copying.sent < data.len() && talk.output().len() < COPY_QUEUE {
+                let end = data.len().min(copying.sent + COPY_CHUNK);
+                talk.copy_data(&data[copying.sent..end])?;
+                copying.sent = end;
+            }
+            if copying.sent == data.len() {
+                talk.copy_done();
+                copying.done = true;
+            }
+            Ok(())
+        })?;
+        Ok(None)
+    }
+}

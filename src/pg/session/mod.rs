@@ -1,0 +1,32 @@
+//! The sessions of this backend with the nodes: one connection per node and user mapping.
+//!
+//! This is the seam that the rest of the extension talks through; what is behind it (here: a
+//! connection of one's own, kept over transactions) may change.
+//!
+//! ```ignore
+//! let statement = Statement { sql: "SELECT a FROM t", params: &[], result_binary: &[] };
+//! let mut rows = Stream::open(node, &statement, Access::Read, Fetch::Pages)?;
+//! while let Some(row) = rows.next()? { row.get(0); }
+//! session::execute_on(&nodes, "CREATE TABLE t (a int)", Access::Write)?;
+//! ```
+//!
+//! - [`registry`]: which sessions there are, how a node joins the transaction
+//! - [`command`]: whole commands, waited for on all nodes together
+//! - [`stream`]: statements whose rows come one by one
+//! - [`settle`]: bringing connections to rest after a cancel, within a bound
+//!
+//! Commit and rollback are in `pg::transaction`.
+
+pub mod command;
+pub mod registry;
+pub mod settle;
+pub mod stream;
+
+pub use crate::wire::row::Row;
+pub use crate::wire::statement::{Fetch, Param, Statement};
+pub use command::{
+    copy_in, execute, execute_each, execute_on, execute_outside, query, query_on, query_outside,
+    run_on, set_constraints,
+};
+pub use registry::{Access, used_in_transaction};
+pub use stream::{Stream, wait_any};

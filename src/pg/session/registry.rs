@@ -1,0 +1,503 @@
+//! Which sessions this backend has, and how a node joins the transaction.
+//!
+//! A node is told of the transaction with the first statement that it gets: `BEGIN` with the local
+//! isolation level, savepoints down to the current one, `SET CONSTRAINTS` as the user ran it, and
+//! the settings that changed travel in front of the statement, without a round trip of their own.
+//!
+//! Nothing waits while the registry is borrowed: an interrupt leaves by unwinding.
+
+use crate::catalog::NodeId;
+use crate::error::{Error, Result, sqlstate};
+use crate::pg::catalog_cache::servers_generation;
+use crate::pg::connection::{Connection, connect};
+use crate::pg::endpoint::{endpoint_of, mapping_of};
+use crate::pg::report;
+use crate::pg::settings::Settings;
+use crate::pg::session::settle;
+use crate::pg::wait::{Patience, Source, Woken, wait};
+use crate::transaction::levels::{Levels, Step};
+use crate::wire::conversation::{Block, Conversation, TaskId};
+use crate::wire::report::{Report, Severity, on_node};
+use pgrx::pg_sys;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+
+/// What a statement means for the transaction on its node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// One statement alone in an autocommit transaction, with one scan on the node: no `BEGIN`.
+    ReadAlone,
+    /// The whole local transaction is this one read-only statement, over several scans: all scans
+    /// on a node see one snapshot.
+    ReadSnapshot,
+    /// Part of a transaction of the local isolation level.
+    Read,
+    /// The same, and the node's commit counts.
+    Write,
+}
+
+/// Names a session. `outside`: of the second connection, for what cannot run in a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    pub node: NodeId,
+    mapping: u32,
+    pub outside: bool,
+}
+
+/// A transaction that the node was asked to prepare.
+pub struct Prepared {
+    pub gid: String,
+    /// The answer to PREPARE TRANSACTION.
+    pub task: TaskId,
+}
+
+/// A connection to a node and its part in the transaction.
+pub struct Session {
+    pub name: String,
+    pub connection: Option<Connection>,
+    pub levels: Levels,
+    pub prepared: Option<Prepared>,
+    /// The connection was lost while the node was in the transaction.
+    pub lost: Option<Error>,
+    /// The nesting level at which each task was begun.
+    pub task_levels: HashMap<TaskId, u32>,
+    /// The settings that the connection has, if known.
+    settings: Option<Settings>,
+    /// Settings were sent since the last commit: a rollback takes them back.
+    settings_unsure: bool,
+    errors_seen: u64,
+    /// The serial and end of the last lost connection, for streams that still read from it.
+    last_loss: Option<(u64, Error)>,
+    generation: u64,
+}
+
+thread_local! {
+    static SESSIONS: RefCell<BTreeMap<Key, Session>> = const { RefCell::new(BTreeMap::new()) };
+    /// SET CONSTRAINTS of this transaction, with the level at which each was run.
+    static CONSTRAINTS: RefCell<Vec<(u32, String)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Runs `f` on all sessions. `f` must neither wait nor call what may raise an ERROR.
+pub fn with_sessions<T>(f: impl FnOnce(&mut BTreeMap<Key, Session>) -> T) -> T {
+    SESSIONS.with_borrow_mut(f)
+}
+
+/// As [`with_sessions`], where the registry may be in use or gone already (in `Drop`).
+pub fn try_with_sessions(f: impl FnOnce(&mut BTreeMap<Key, Session>)) {
+    let _ = SESSIONS.try_with(|sessions| {
+        if let Ok(mut sessions) = sessions.try_borrow_mut() {
+            f(&mut sessions);
+        }
+    });
+}
+
+/// The nodes that take part in the current transaction.
+pub fn used_in_transaction() -> Vec<NodeId> {
+    with_sessions(|sessions| {
+        let mut nodes: Vec<NodeId> =
+            sessions.iter().filter(|(_, s)| s.levels.is_inside()).map(|(k, _)| k.node).collect();
+        nodes.dedup();
+        nodes
+    })
+}
+
+/// The nesting level of the local transaction, 1 outside of savepoints.
+pub fn current_level() -> u32 {
+    // SAFETY: reads the backend's transaction state.
+    unsafe { pg_sys::GetCurrentTransactionNestLevel() as u32 }
+}
+
+/// Whether the local transaction is serializable.
+pub fn is_serializable() -> bool {
+    // SAFETY: reads a variable of this backend.
+    unsafe { pg_sys::XactIsoLevel == pg_sys::XACT_SERIALIZABLE as i32 }
+}
+
+/// A node that is connected, and what has to be sent in front of its next statement.
+pub struct Joined {
+    pub key: Key,
+    pub prelude: String,
+    levels: Levels,
+    settings: Settings,
+}
+
+/// The session of the current user with a node.
+pub fn key_of(node: NodeId) -> Result<Key> {
+    Ok(Key { node, mapping: mapping_of(node)?, outside: false })
+}
+
+/// Gets a node ready for a statement; waits for a connection where there is none.
+pub fn join(node: NodeId, access: Access) -> Result<Joined> {
+    // SAFETY: reads the backend's transaction state.
+    if !unsafe { pg_sys::IsTransactionState() } {
+        return Err(Error::new(sqlstate::INTERNAL, "a node was used outside of a transaction"));
+    }
+    let key = key_of(node)?;
+    ensure_connected(key)?;
+    let level = current_level();
+    let settings = Settings::current();
+    with_sessions(|sessions| {
+        if is_serializable() {
+            refuse_second_node(sessions, key)?;
+        }
+        let session = sessions.get(&key).ok_or_else(gone)?;
+        let mut levels = session.levels;
+        let mut prelude = String::new();
+        let alone = access == Access::ReadAlone && !levels.is_inside() && may_stand_alone(level);
+        if !alone {
+            let steps = levels.enter(level);
+            write_steps(&steps, access, &mut prelude);
+            if access == Access::Write {
+                levels.wrote(level);
+            }
+        }
+        // Settings come last: nothing before them depends on them.
+        prelude.push_str(&settings.changes(session.settings.as_ref()));
+        Ok(Joined { key, prelude, levels, settings })
+    })
+}
+
+/// Gets the second connection to a node ready, which is in no transaction.
+pub fn join_outside(node: NodeId) -> Result<Joined> {
+    let key = Key { node, mapping: mapping_of(node)?, outside: true };
+    ensure_connected(key)?;
+    let settings = Settings::current();
+    with_sessions(|sessions| {
+        let session = sessions.get(&key).ok_or_else(gone)?;
+        let prelude = settings.changes(session.settings.as_ref());
+        Ok(Joined { key, prelude, levels: session.levels, settings })
+    })
+}
+
+/// Whether a statement outside of a transaction block on the node means what it means here.
+fn may_stand_alone(level: u32) -> bool {
+    // SAFETY: reads variables of this backend.
+    unsafe {
+        level == 1
+            && pg_sys::XactIsoLevel <= pg_sys::XACT_READ_COMMITTED as i32
+            && !pg_sys::XactReadOnly
+    }
+}
+
+fn write_steps(steps: &[Step], access: Access, prelude: &mut String) {
+    CONSTRAINTS.with_borrow(|constraints| {
+        for step in steps {
+            let level = match step {
+                Step::Begin => {
+                    prelude.push_str(&begin(access));
+                    1
+                }
+                Step::Savepoint(level) => {
+                    prelude.push_str(&format!("SAVEPOINT s{level};"));
+                    *level
+                }
+            };
+            for (_, sql) in constraints.iter().filter(|(at, _)| *at == level) {
+                prelude.push_str(sql);
+                prelude.push(';');
+            }
+        }
+    });
+}
+
+/// `BEGIN` with the local transaction's characteristics.
+fn begin(access: Access) -> String {
+    // SAFETY: reads variables of this backend.
+    let (isolation, read_only, deferrable) =
+        unsafe { (pg_sys::XactIsoLevel, pg_sys::XactReadOnly, pg_sys::XactDeferrable) };
+    let isolation = match isolation as u32 {
+        pg_sys::XACT_SERIALIZABLE => "SERIALIZABLE",
+        pg_sys::XACT_REPEATABLE_READ => "REPEATABLE READ",
+        _ if access == Access::ReadSnapshot => "REPEATABLE READ",
+        pg_sys::XACT_READ_UNCOMMITTED => "READ UNCOMMITTED",
+        _ => "READ COMMITTED",
+    };
+    // Within a savepoint read-only may end with it; the executor here refuses writes anyway.
+    let mode = if read_only && current_level() == 1 { "READ ONLY" } else { "READ WRITE" };
+    let deferrable = if deferrable { " DEFERRABLE" } else { "" };
+    format!("BEGIN ISOLATION LEVEL {isolation} {mode}{deferrable};")
+}
+
+fn refuse_second_node(sessions: &BTreeMap<Key, Session>, key: Key) -> Result<()> {
+    let other = sessions.iter().find(|(k, s)| s.levels.is_inside() && k.node != key.node);
+    match (other, sessions.get(&key)) {
+        (Some((_, other)), Some(this)) => Err(Error::unsupported(
+            "a serializable transaction cannot use more than one node",
+        )
+        .detail(format!(
+            "It has used node \"{}\" and now needs node \"{}\"; each would serialize on its own.",
+            other.name, this.name
+        ))
+        .hint("Use SET TRANSACTION ISOLATION LEVEL REPEATABLE READ.")),
+        _ => Ok(()),
+    }
+}
+
+fn gone() -> Error {
+    Error::new(sqlstate::CONNECTION_FAILURE, "a session with a node disappeared")
+}
+
+/// Connects, or checks the connection that is there if the node is not yet in the transaction.
+pub fn ensure_connected(key: Key) -> Result<()> {
+    let usable = with_sessions(|sessions| {
+        let Some(session) = sessions.get_mut(&key) else { return Ok(Usable::No) };
+        if let Some(lost) = &session.lost {
+            return Err(lost.clone());
+        }
+        Ok(session.freshen())
+    })?;
+    match usable {
+        Usable::Yes => return Ok(()),
+        Usable::No => {}
+        Usable::Busy => {
+            // What nobody waits for any more must not delay this statement.
+            settle::settle(&[key], settle::CANCEL_BOUND, |_| true);
+            let quiet = with_sessions(|sessions| {
+                sessions.get_mut(&key).is_some_and(|s| matches!(s.freshen(), Usable::Yes))
+            });
+            if quiet {
+                return Ok(());
+            }
+        }
+    }
+    let generation = servers_generation();
+    let endpoint = endpoint_of(key.node)?;
+    let settings = Settings::current();
+    let connection = connect(&endpoint, &settings)?;
+    with_sessions(|sessions| {
+        let session = sessions.entry(key).or_insert_with(|| Session {
+            name: endpoint.name.clone(),
+            connection: None,
+            levels: Levels::default(),
+            prepared: None,
+            lost: None,
+            task_levels: HashMap::new(),
+            settings: None,
+            settings_unsure: false,
+            errors_seen: 0,
+            last_loss: None,
+            generation,
+        });
+        session.name = endpoint.name;
+        session.connection = Some(connection);
+        session.settings = Some(settings);
+        session.settings_unsure = false;
+        session.errors_seen = 0;
+        session.generation = generation;
+        session.task_levels.clear();
+    });
+    Ok(())
+}
+
+enum Usable {
+    Yes,
+    /// A result that nobody wants is still coming in.
+    Busy,
+    No,
+}
+
+impl Session {
+    /// Hears what the node has said since the connection was last used; a connection that turned
+    /// out dead, or whose server was altered, is closed if the node is not in the transaction.
+    fn freshen(&mut self) -> Usable {
+        if self.levels.is_inside() || self.prepared.is_some() {
+            return Usable::Yes;
+        }
+        let Some(connection) = &mut self.connection else { return Usable::No };
+        if connection.talk.has_wanted() {
+            // Another statement of this transaction is reading from it.
+            return Usable::Yes;
+        }
+        let alive = loop {
+            match connection.pump() {
+                Ok(true) => {}
+                Ok(false) => break connection.talk.fatal().is_none(),
+                Err(_) => break false,
+            }
+        };
+        let talk = &connection.talk;
+        let stuck = talk.is_quiet() && talk.block() != Block::Outside;
+        if !alive || stuck || self.generation != servers_generation() {
+            self.connection = None;
+            return Usable::No;
+        }
+        connection.talk.take_stray();
+        let errors_seen = connection.talk.errors_seen();
+        if self.settings_unsure && errors_seen != self.errors_seen {
+            self.settings = None;
+        }
+        self.errors_seen = errors_seen;
+        let has_unwanted = connection.talk.has_unwanted();
+        if connection.talk.is_quiet() {
+            self.settings_unsure = false;
+        }
+        if has_unwanted { Usable::Busy } else { Usable::Yes }
+    }
+
+    /// The conversation over connection `serial`; the error that ended it otherwise.
+    pub fn talk(&mut self, serial: u64) -> Result<&mut Conversation> {
+        match &mut self.connection {
+            Some(connection) if connection.serial == serial => Ok(&mut connection.talk),
+            _ => Err(match &self.last_loss {
+                Some((lost, error)) if *lost == serial => error.clone(),
+                _ => Error::new(
+                    sqlstate::CONNECTION_FAILURE,
+                    format!("connection to node \"{}\" was closed", self.name),
+                ),
+            }),
+        }
+    }
+
+    /// How the last connection ended.
+    pub fn last_loss_or_closed(&self) -> Error {
+        match &self.last_loss {
+            Some((_, error)) => error.clone(),
+            None => Error::new(sqlstate::CONNECTION_FAILURE, "the connection was closed"),
+        }
+    }
+
+    /// Closes the connection for good: it failed, or its state is not known.
+    pub fn lose(&mut self, error: Error) {
+        if let Some(connection) = self.connection.take() {
+            self.last_loss = Some((connection.serial, error.clone()));
+        }
+        if self.levels.is_inside() {
+            self.lost = Some(error);
+        }
+        self.settings = None;
+        self.task_levels.clear();
+    }
+
+    /// Closes the connection because it did not come to rest.
+    pub fn give_up(&mut self) {
+        let error = Error::new(
+            sqlstate::CONNECTION_FAILURE,
+            format!("connection to node \"{}\" was closed", self.name),
+        )
+        .detail("It did not answer in time after a cancel.");
+        self.lose(error);
+    }
+
+    /// The transaction on the node has ended; `rolled_back` takes settings back.
+    pub fn leave_transaction(&mut self, rolled_back: bool) {
+        if rolled_back {
+            self.forget_settings();
+        }
+        self.settings_unsure = false;
+        self.levels = Levels::default();
+        self.prepared = None;
+        self.lost = None;
+        self.task_levels.clear();
+        if let Some(connection) = &mut self.connection {
+            connection.talk.abandon_all(|_| true);
+            connection.talk.forget_portals();
+            connection.talk.take_stray();
+        }
+    }
+
+    /// A rollback of any kind: what was set since the last commit may be gone.
+    pub fn forget_settings(&mut self) {
+        if self.settings_unsure {
+            self.settings = None;
+        }
+    }
+
+    /// Sends and receives what is possible without waiting; whether anything came in.
+    pub fn pump(&mut self, notices: &mut Vec<Report>) -> bool {
+        let Some(connection) = &mut self.connection else { return false };
+        match connection.pump() {
+            Ok(received) => {
+                for mut notice in connection.talk.take_notices() {
+                    notice.error = on_node(notice.error, &self.name);
+                    notices.push(notice);
+                }
+                received
+            }
+            Err(error) => {
+                self.lose(error);
+                true
+            }
+        }
+    }
+}
+
+/// Starts a task on a joined node; `ask` queues it behind the prelude.
+pub fn start(
+    joined: Joined,
+    ask: impl FnOnce(&mut Conversation, &str) -> Result<TaskId>,
+) -> Result<Running> {
+    with_sessions(|sessions| {
+        let session = sessions.get_mut(&joined.key).ok_or_else(gone)?;
+        let connection = session.connection.as_mut().ok_or_else(gone)?;
+        let task = ask(&mut connection.talk, &joined.prelude)?;
+        let serial = connection.serial;
+        session.levels = joined.levels;
+        if session.settings.as_ref() != Some(&joined.settings) {
+            session.settings = Some(joined.settings);
+            session.settings_unsure = true;
+        }
+        session.task_levels.insert(task, current_level());
+        Ok(Running { key: joined.key, serial, task })
+    })
+}
+
+/// A task under way.
+#[derive(Clone, Copy, Debug)]
+pub struct Running {
+    pub key: Key,
+    pub serial: u64,
+    pub task: TaskId,
+}
+
+/// Sends and receives on these sessions what is possible without waiting; whether anything came.
+pub fn pump(keys: &[Key]) -> bool {
+    let mut notices = Vec::new();
+    let received = with_sessions(|sessions| {
+        let mut received = false;
+        for key in keys {
+            if let Some(session) = sessions.get_mut(key) {
+                received |= session.pump(&mut notices);
+            }
+        }
+        received
+    });
+    for notice in notices {
+        match notice.severity {
+            Severity::Notice => report::notice(&notice.error),
+            _ => report::warning(&notice.error),
+        }
+    }
+    received
+}
+
+/// Waits until something comes in on one of these sessions, or one can be written to.
+pub fn wait_for(keys: &[Key], patience: Patience) -> Woken {
+    let sources: Vec<Source> = with_sessions(|sessions| {
+        let mut sources: Vec<Source> = keys
+            .iter()
+            .filter_map(|key| Some(sessions.get(key)?.connection.as_ref()?.source()))
+            .collect();
+        sources.sort_by_key(|source| source.fd);
+        sources.dedup_by_key(|source| source.fd);
+        sources
+    });
+    wait(&sources, patience)
+}
+
+/// Remembers a SET CONSTRAINTS for nodes that join the transaction later.
+pub fn remember_constraints(sql: &str) {
+    CONSTRAINTS.with_borrow_mut(|all| all.push((current_level(), sql.to_string())));
+}
+
+/// The level ended: what it set holds for the one around it, or is forgotten.
+pub fn end_constraints_level(level: u32, rolled_back: bool) {
+    CONSTRAINTS.with_borrow_mut(|all| {
+        if rolled_back {
+            all.retain(|(at, _)| *at < level);
+        } else {
+            for (at, _) in all.iter_mut().filter(|(at, _)| *at >= level) {
+                *at = level - 1;
+            }
+        }
+    });
+}

@@ -1,0 +1,204 @@
+//! A statement's rows from one node, as they come.
+
+use crate::catalog::NodeId;
+use crate::error::Result;
+use crate::pg::session::registry::{
+    Access, Key, Running, join, pump, start, try_with_sessions, wait_for, with_sessions,
+};
+use crate::pg::wait::{Patience, check_interrupts};
+use crate::wire::conversation::Task;
+use crate::wire::report::on_node;
+use crate::wire::row::Row;
+use crate::wire::statement::{Fetch, Statement};
+
+/// One statement on one node. Dropped early, the rest of its rows is discarded.
+#[derive(Debug)]
+pub struct Stream {
+    running: Running,
+    affected: u64,
+    ended: bool,
+}
+
+enum Next {
+    Row(Row),
+    End,
+    Later,
+}
+
+impl Stream {
+    /// Sends a statement to a node. Waits for a connection if there is none, not for the result.
+    pub fn open(
+        node: NodeId,
+        statement: &Statement,
+        access: Access,
+        fetch: Fetch,
+    ) -> Result<Stream> {
+        // A portal lives in a transaction block: outside of one, it would end with its first page.
+        let access = match (access, fetch) {
+            (Access::ReadAlone, Fetch::Pages) => Access::ReadSnapshot,
+            _ => access,
+        };
+        let joined = join(node, access)?;
+        let running = start(joined, |talk, prelude| talk.statement(prelude, statement, fetch))?;
+        let stream = Stream { running, affected: 0, ended: false };
+        pump(&[running.key]);
+        Ok(stream)
+    }
+
+    /// Waits until the node has taken the statement's snapshot.
+    pub fn wait_bound(&mut self) -> Result<()> {
+        while !self.ended && !self.look(|task| task.bound || task.is_ready())? {
+            self.progress()?;
+        }
+        match self.error() {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    /// The next row; waits for it. `None` at the end.
+    #[allow(clippy::should_implement_trait)]
+    pub fn next(&mut self) -> Result<Option<Row>> {
+        loop {
+            match self.step()? {
+                Next::Row(row) => return Ok(Some(row)),
+                Next::End => return Ok(None),
+                Next::Later => self.progress()?,
+            }
+        }
+    }
+
+    /// Whether [`Stream::next`] would not wait.
+    pub fn ready(&self) -> bool {
+        self.ended || self.look(Task::is_ready).unwrap_or(true)
+    }
+
+    /// The rows touched, from the command tag; known at the end.
+    pub fn rows_affected(&self) -> u64 {
+        self.affected
+    }
+
+    pub fn node(&self) -> NodeId {
+        self.running.key.node
+    }
+
+    /// What `f` says of the task; the error if its connection is gone.
+    fn look<T>(&self, f: impl FnOnce(&Task) -> T) -> Result<T> {
+        with_sessions(|sessions| {
+            let running = self.running;
+            let session = sessions.get_mut(&running.key).ok_or_else(over)?;
+            session.talk(running.serial)?.task(running.task).map(f).ok_or_else(over)
+        })
+    }
+
+    fn error(&self) -> Option<crate::error::Error> {
+        if self.ended {
+            return None;
+        }
+        match self.look(|task| task.error.clone()) {
+            Ok(error) => error.map(|error| self.placed(error)),
+            Err(error) => Some(error),
+        }
+    }
+
+    fn placed(&self, error: crate::error::Error) -> crate::error::Error {
+        let name = with_sessions(|sessions| {
+            sessions.get(&self.running.key).map_or_else(String::new, |s| s.name.clone())
+        });
+        on_node(error, &name)
+    }
+
+    /// A row if one is here; else asks for the next page where that is due.
+    fn step(&mut self) -> Result<Next> {
+        if self.ended {
+            return Ok(Next::End);
+        }
+        let running = self.running;
+        let next = with_sessions(|sessions| {
+            let session = sessions.get_mut(&running.key).ok_or_else(over)?;
+            let talk = session.talk(running.serial)?;
+            let task = talk.task(running.task).ok_or_else(over)?;
+            if let Some(error) = task.error.clone() {
+                return Err(on_node(error, &session.name));
+            }
+            if let Some(row) = talk.take_row(running.task) {
+                return Ok(Next::Row(row));
+            }
+            let task = talk.task(running.task).ok_or_else(over)?;
+            if task.is_finished() {
+                self.affected = task.affected;
+                talk.abandon(running.task);
+                session.task_levels.remove(&running.task);
+                return Ok(Next::End);
+            }
+            if task.wants_page() {
+                talk.next_page(running.task)?;
+            }
+            Ok(Next::Later)
+        })?;
+        self.ended = matches!(next, Next::End);
+        Ok(next)
+    }
+
+    /// Waits until something has happened on the connection.
+    fn progress(&mut self) -> Result<()> {
+        let keys = [self.running.key];
+        if pump(&keys) {
+            check_interrupts();
+        } else {
+            wait_for(&keys, Patience::STATEMENT);
+        }
+        Ok(())
+    }
+}
+
+fn over() -> crate::error::Error {
+    crate::error::Error::new(
+        crate::error::sqlstate::INTERNAL,
+        "the rows of a statement were read after its transaction had ended",
+    )
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        if self.ended {
+            return;
+        }
+        let running = self.running;
+        try_with_sessions(|sessions| {
+            if let Some(session) = sessions.get_mut(&running.key)
+                && let Ok(talk) = session.talk(running.serial)
+            {
+                talk.abandon(running.task);
+            }
+        });
+    }
+}
+
+/// Waits until one of the streams is ready (a row, the end or an error) and says which.
+pub fn wait_any(streams: &mut [&mut Stream]) -> Result<usize> {
+    loop {
+        if let Some(index) = streams.iter().position(|stream| stream.ready()) {
+            return Ok(index);
+        }
+        for stream in streams.iter() {
+            let running = stream.running;
+            with_sessions(|sessions| {
+                let Some(session) = sessions.get_mut(&running.key) else { return Ok(()) };
+                let Ok(talk) = session.talk(running.serial) else { return Ok(()) };
+                match talk.task(running.task) {
+                    Some(task) if task.wants_page() => talk.next_page(running.task),
+                    _ => Ok(()),
+                }
+            })?;
+        }
+        let mut keys: Vec<Key> = streams.iter().map(|stream| stream.running.key).collect();
+        keys.sort();
+        keys.dedup();
+        if pump(&keys) {
+            check_interrupts();
+        } else {
+            wait_for(&keys, Patience::STATEMENT);
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Session settings that travel with a statement, because they change what it means.
+//!
+//! A new connection gets them in the startup packet; later, what differs from what the connection
+//! last got goes as `SET` in front of the next statement.
+//!
+//! `search_path` is resolved here: a node shall not look at its own `$user` or temporary schema,
+//! and `pg_catalog` comes first, because statements are printed on that assumption.
+//!
+//! ```
+//! use sharding::pg::settings::node_search_path;
+//! assert_eq!(node_search_path("\"$user\", public", "ann"), "\"ann\", \"public\"");
+//! assert_eq!(node_search_path("App, pg_catalog", "ann"), "\"pg_catalog\", \"app\"");
+//! ```
+
+use crate::catalog::{quote_identifier, quote_literal};
+use crate::pg::endpoint::user_name;
+use pgrx::pg_sys;
+use std::ffi::{CStr, CString};
+
+const SEARCH_PATH: &str = "search_path";
+
+/// The settings, in the order in which they are sent.
+const NAMES: [&str; 17] = [
+    "TimeZone",
+    "DateStyle",
+    "IntervalStyle",
+    SEARCH_PATH,
+    "extra_float_digits",
+    "bytea_output",
+    "xmloption",
+    "xmlbinary",
+    "lc_monetary",
+    "lc_numeric",
+    "lc_time",
+    "standard_conforming_strings",
+    "default_text_search_config",
+    "array_nulls",
+    "lock_timeout",
+    "check_function_bodies",
+    "transform_null_equals",
+];
+
+/// The values of a session, in the order of `NAMES`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings([String; NAMES.len()]);
+
+impl Settings {
+    /// The values of this backend, as a node needs them.
+    pub fn current() -> Settings {
+        Settings(NAMES.map(|name| {
+            let value = setting(name);
+            // SAFETY: the current user is always known.
+            if name == SEARCH_PATH {
+                node_search_path(&value, &user_name(unsafe { pg_sys::GetUserId() }))
+            } else {
+                value
+            }
+        }))
+    }
+
+    /// Names and values for a startup packet.
+    pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        NAMES.into_iter().zip(self.0.iter().map(String::as_str))
+    }
+
+    /// `SET` commands that turn a session with settings `known` into one with these.
+    pub fn changes(&self, known: Option<&Settings>) -> String {
+        let mut sql = String::new();
+        for (i, name) in NAMES.iter().enumerate() {
+            let value = &self.0[i];
+            if known.is_some_and(|known| known.0[i] == *value) {
+                continue;
+            }
+            let value = match (*name, value.as_str()) {
+                (SEARCH_PATH, "") => "''".to_string(),
+                (SEARCH_PATH, list) => list.to_string(),
+                (_, value) => quote_literal(value),
+            };
+            sql.push_str(&format!("SET {name} = {value};"));
+        }
+        sql
+    }
+}
+
+/// The value of a setting as `current_setting` shows it.
+pub fn setting(name: &str) -> String {
+    let name = CString::new(name).unwrap_or_default();
+    // SAFETY: the value may lie in a static buffer and is copied at once.
+    unsafe {
+        let value = pg_sys::GetConfigOption(name.as_ptr(), true, false);
+        if value.is_null() {
+            String::new()
+        } else {
+            CStr::from_ptr(value).to_string_lossy().into_owned()
+        }
+    }
+}
+
+/// The search path that a node is given for `path`, a list of schemas as in the setting.
+pub fn node_search_path(path: &str, user: &str) -> String {
+    let mut schemas = Vec::new();
+    for schema in identifiers(path) {
+        match schema.as_str() {
+            "$user" => schemas.push(user.to_string()),
+            "pg_temp" => {}
+            "pg_catalog" => schemas.insert(0, schema),
+            _ => schemas.push(schema),
+        }
+    }
+    schemas.iter().map(|schema| quote_identifier(schema)).collect::<Vec<_>>().join(", ")
+}
+
+/// The identifiers of a comma-separated list, unquoted; what is not quoted is folded.
+fn identifiers(list: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut word = String::new();
+    let mut quoted = false;
+    let mut any = false;
+    let mut chars = list.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '"' if quoted && chars.peek() == Some(&'"') => {
+                chars.next();
+                word.push('"');
+            }
+            '"' => {
+                quoted = !quoted;
+                any = true;
+            }
+            ',' if !quoted => {
+                if any {
+                    found.push(std::mem::take(&mut word));
+                }
+                any = false;
+            }
+            c if !quoted && c.is_ascii_whitespace() => {}
+            c => {
+                word.push(if quoted { c } else { c.to_ascii_lowercase() });
+                any = true;
+            }
+        }
+    }
+    if any {
+        found.push(word);
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_search_path_is_resolved_for_the_node() {
+        for (path, expected) in [
+            ("", ""),
+            ("\"\"", "\"\""),
+            ("public", "\"public\""),
+            ("\"A,\"\"b\", c", "\"A,\"\"b\", \"c\""),
+            ("pg_temp, public, pg_catalog", "\"pg_catalog\", \"public\""),
+            ("\"$user\",public", "\"u\", \"public\""),
+        ] {
+            assert_eq!(node_search_path(path, "u"), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn only_what_differs_is_set() {
+        let known = Settings(std::array::from_fn(|i| i.to_string()));
+        let mut now = known.clone();
+        assert_eq!(now.changes(Some(&known)), "");
+        now.0[0] = "it's".to_string();
+        now.0[3] = String::new();
+        assert_eq!(now.changes(Some(&known)), "SET TimeZone = 'it''s';SET search_path = '';");
+        assert_eq!(now.changes(None).matches("SET ").count(), NAMES.len());
+    }
+}

@@ -1,0 +1,746 @@
+//! Requests to a node and their replies, pipelined.
+//!
+//! A *task* is one thing asked: a simple query, a statement with its rows, a COPY. A *unit* is a
+//! stretch of messages that ends in one ReadyForQuery; a task takes one or more (a prelude such as
+//! `BEGIN; SET ...`, then the statement, then each page of its rows). Units are answered in order,
+//! so the unit at the front of the queue owns whatever arrives.
+//!
+//! ```text
+//! task 1  query("BEGIN", "SELECT a")   -> units  [1: Prelude] [1: Simple]
+//! task 2  statement("", ..., Pages)    -> units  ... [2: Portal]
+//!         next_page(2)                 -> units  ... [2: Portal]
+//! ```
+//!
+//! A task keeps its first error only: what follows it (25P02) is a consequence. An error that no
+//! task owns is kept as [`Conversation::stray`]. Nothing here waits, retries or knows about
+//! transactions beyond the status that the node reports.
+
+use crate::error::{Error, Result, sqlstate};
+use crate::wire::protocol_error;
+use crate::wire::report::{Report, Severity, read_report};
+use crate::wire::row::Row;
+use crate::wire::statement::{Fetch, Statement, write_parse_bind};
+use crate::wire::tag::rows_affected;
+use bytes::BytesMut;
+use postgres_protocol::message::backend::{DATA_ROW_TAG, Message};
+use postgres_protocol::message::frontend;
+use std::collections::{HashMap, VecDeque};
+
+/// Names a task of one conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TaskId(pub u32);
+
+/// What the node said about its transaction in the last ReadyForQuery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Block {
+    Outside,
+    Inside,
+    /// Inside of a transaction that an error has ended: only ROLLBACK is accepted.
+    Failed,
+}
+
+/// Rows of the first page, when nothing is known of their width.
+const FIRST_PAGE: i32 = 256;
+/// What a page should take, in bytes.
+const PAGE_BYTES: usize = 1 << 20;
+/// A page holds at most so many rows, however narrow they are.
+const LARGEST_PAGE: usize = 50_000;
+/// A page holds at most so many times the rows of the one before.
+const PAGE_GROWTH: usize = 16;
+
+/// One thing asked of the node and what has come of it so far.
+#[derive(Debug, Default)]
+pub struct Task {
+    /// Rows that have arrived and nobody has taken.
+    pub rows: VecDeque<Row>,
+    /// The tag of each finished statement.
+    pub tags: Vec<String>,
+    /// The rows touched by all its statements.
+    pub affected: u64,
+    /// What went wrong first.
+    pub error: Option<Error>,
+    /// The node has handled Bind: a SELECT's snapshot is taken.
+    pub bound: bool,
+    /// The page is at its end, the result is not.
+    suspended: bool,
+    /// Nothing more will come.
+    finished: bool,
+    /// Nobody wants what comes.
+    abandoned: bool,
+    /// It is a COPY whose data come from here.
+    copies: bool,
+    units: u32,
+    page: Option<Page>,
+}
+
+/// How far a result that is fetched in pages has come.
+#[derive(Debug)]
+struct Page {
+    portal: String,
+    size: i32,
+    rows: usize,
+    bytes: usize,
+}
+
+impl Task {
+    /// Whether all that was asked is answered and no page is left.
+    pub fn is_finished(&self) -> bool {
+        self.finished
+    }
+
+    /// Whether the next row has to be asked for with [`Conversation::next_page`].
+    pub fn wants_page(&self) -> bool {
+        self.suspended && self.units == 0 && self.rows.is_empty() && self.error.is_none()
+    }
+
+    /// Whether a row, the end or an error is here.
+    pub fn is_ready(&self) -> bool {
+        !self.rows.is_empty() || self.error.is_some() || self.finished
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum UnitKind {
+    /// Answers are of interest only if they are errors.
+    Prelude,
+    Simple,
+    Portal,
+}
+
+#[derive(Debug)]
+struct Unit {
+    owner: Option<TaskId>,
+    kind: UnitKind,
+}
+
+/// The state of a connection's conversation.
+#[derive(Debug)]
+pub struct Conversation {
+    input: BytesMut,
+    output: BytesMut,
+    units: VecDeque<Unit>,
+    tasks: HashMap<TaskId, Task>,
+    last_task: u32,
+    block: Block,
+    /// Portals to close with the next statement.
+    unclosed: Vec<String>,
+    copying: Option<TaskId>,
+    stray: Option<Error>,
+    fatal: Option<Error>,
+    notices: Vec<Report>,
+    errors_seen: u64,
+}
+
+impl Default for Conversation {
+    fn default() -> Self {
+        Conversation::new()
+    }
+}
+
+impl Conversation {
+    pub fn new() -> Conversation {
+        Conversation {
+            input: BytesMut::new(),
+            output: BytesMut::new(),
+            units: VecDeque::new(),
+            tasks: HashMap::new(),
+            last_task: 0,
+            block: Block::Outside,
+            unclosed: Vec::new(),
+            copying: None,
+            stray: None,
+            fatal: None,
+            notices: Vec::new(),
+            errors_seen: 0,
+        }
+    }
+
+    /// The bytes to send; the caller takes off what it has sent.
+    pub fn output(&mut self) -> &mut BytesMut {
+        &mut self.output
+    }
+
+    /// Whether bytes wait to be sent.
+    pub fn has_output(&self) -> bool {
+        !self.output.is_empty()
+    }
+
+    /// Whether every unit is answered.
+    pub fn is_quiet(&self) -> bool {
+        self.units.is_empty()
+    }
+
+    /// The node's transaction as of the last answer.
+    pub fn block(&self) -> Block {
+        self.block
+    }
+
+    /// The first error that no task owns, once.
+    pub fn take_stray(&mut self) -> Option<Error> {
+        self.stray.take()
+    }
+
+    /// Why the node said it closes the connection.
+    pub fn fatal(&self) -> Option<&Error> {
+        self.fatal.as_ref()
+    }
+
+    /// Notices and warnings since the last call.
+    pub fn take_notices(&mut self) -> Vec<Report> {
+        std::mem::take(&mut self.notices)
+    }
+
+    /// Counts the errors the node has reported: who sees it rise knows that settings may be gone.
+    pub fn errors_seen(&self) -> u64 {
+        self.errors_seen
+    }
+
+    /// The task, while somebody wants it.
+    pub fn task(&self, id: TaskId) -> Option<&Task> {
+        self.tasks.get(&id).filter(|task| !task.abandoned)
+    }
+
+    /// The next row of a task that has arrived.
+    pub fn take_row(&mut self, id: TaskId) -> Option<Row> {
+        self.tasks.get_mut(&id)?.rows.pop_front()
+    }
+
+    /// Takes a finished task out.
+    pub fn take(&mut self, id: TaskId) -> Option<Task> {
+        self.tasks.remove(&id)
+    }
+
+    /// Whether a unit is under way whose task fits.
+    pub fn any_under_way(&self, fits: impl Fn(Option<TaskId>) -> bool) -> bool {
+        self.units.iter().any(|unit| fits(unit.owner))
+    }
+
+    /// Whether a result that nobody wants is still coming in.
+    pub fn has_unwanted(&self) -> bool {
+        self.units
+            .iter()
+            .filter_map(|unit| self.tasks.get(&unit.owner?))
+            .any(|task| task.abandoned)
+    }
+
+    /// Whether somebody has not yet taken all of a result.
+    pub fn has_wanted(&self) -> bool {
+        self.tasks.values().any(|task| !task.abandoned)
+    }
+
+    /// Asks for a simple query, which may hold several statements.
+    pub fn query(&mut self, prelude: &str, sql: &str) -> Result<TaskId> {
+        check_text(sql)?;
+        let id = self.new_task(prelude)?;
+        self.simple(Some(id), UnitKind::Simple, sql)?;
+        Ok(id)
+    }
+
+    /// Sends a simple query whose success nobody waits for; its error becomes the stray one.
+    pub fn tell(&mut self, sql: &str) -> Result<()> {
+        self.simple(None, UnitKind::Prelude, sql)
+    }
+
+    /// Asks for a statement and the first of its rows.
+    pub fn statement(
+        &mut self,
+        prelude: &str,
+        statement: &Statement,
+        fetch: Fetch,
+    ) -> Result<TaskId> {
+        // Written before anything is queued: a statement that cannot be written leaves no trace.
+        let mut messages = BytesMut::new();
+        let portal = match fetch {
+            Fetch::All => String::new(),
+            Fetch::Pages => format!("p{}", self.last_task + 1),
+        };
+        for unclosed in self.unclosed.drain(..) {
+            frontend::close(b'P', &unclosed, &mut messages).map_err(protocol_error)?;
+        }
+        write_parse_bind(statement, &portal, &mut messages)?;
+        let size = if fetch == Fetch::All { 0 } else { FIRST_PAGE };
+        frontend::execute(&portal, size, &mut messages).map_err(protocol_error)?;
+        frontend::sync(&mut messages);
+        let id = self.new_task(prelude)?;
+        self.output.extend_from_slice(&messages);
+        self.push_unit(Some(id), UnitKind::Portal);
+        if let (Fetch::Pages, Some(task)) = (fetch, self.tasks.get_mut(&id)) {
+            task.page = Some(Page { portal, size, rows: 0, bytes: 0 });
+        }
+        Ok(id)
+    }
+
+    /// Asks for the next page of a suspended task.
+    pub fn next_page(&mut self, id: TaskId) -> Result<()> {
+        let Some(task) = self.tasks.get_mut(&id) else { return Ok(()) };
+        let Some(page) = &mut task.page else { return Ok(()) };
+        if !task.suspended || task.units > 0 {
+            return Ok(());
+        }
+        task.suspended = false;
+        page.size = next_page_size(page.size, page.rows, page.bytes);
+        page.rows = 0;
+        page.bytes = 0;
+        frontend::execute(&page.portal, page.size, &mut self.output).map_err(protocol_error)?;
+        frontend::sync(&mut self.output);
+        self.push_unit(Some(id), UnitKind::Portal);
+        Ok(())
+    }
+
+    /// Asks for a `COPY ... FROM STDIN`; its data follow with [`Conversation::copy_data`].
+    pub fn copy(&mut self, prelude: &str, sql: &str) -> Result<TaskId> {
+        let id = self.query(prelude, sql)?;
+        if let Some(task) = self.tasks.get_mut(&id) {
+            task.copies = true;
+        }
+        self.copying = Some(id);
+        Ok(id)
+    }
+
+    /// Sends a piece of the data of the COPY under way; after its failure, nothing.
+    pub fn copy_data(&mut self, data: &[u8]) -> Result<()> {
+        if self.copying.is_some() {
+            frontend::CopyData::new(data).map_err(protocol_error)?.write(&mut self.output);
+        }
+        Ok(())
+    }
+
+    /// Ends the data of the COPY under way.
+    pub fn copy_done(&mut self) {
+        if self.copying.take().is_some() {
+            frontend::copy_done(&mut self.output);
+        }
+    }
+
+    /// Breaks off the COPY under way, if any, so that the node answers.
+    pub fn copy_fail(&mut self) -> Result<()> {
+        if self.copying.take().is_some() {
+            frontend::copy_fail("canceled by the coordinator", &mut self.output)
+                .map_err(protocol_error)?;
+        }
+        Ok(())
+    }
+
+    /// Nobody wants the rest of a task: rows are discarded as they come, its portal is closed with
+    /// the next statement.
+    pub fn abandon(&mut self, id: TaskId) {
+        if let Some(task) = self.tasks.get_mut(&id) {
+            task.abandoned = true;
+            task.rows.clear();
+            self.retire(id);
+        }
+    }
+
+    /// Abandons the tasks that fit.
+    pub fn abandon_all(&mut self, fits: impl Fn(TaskId) -> bool) {
+        let ids: Vec<TaskId> = self.tasks.keys().copied().filter(|id| fits(*id)).collect();
+        for id in ids {
+            self.abandon(id);
+        }
+    }
+
+    /// The node's transaction is over, so are its portals.
+    pub fn forget_portals(&mut self) {
+        self.unclosed.clear();
+    }
+
+    /// The connection is gone: every task ends with this error.
+    pub fn lost(&mut self, error: &Error) {
+        for task in self.tasks.values_mut() {
+            if !task.finished {
+                task.error.get_or_insert_with(|| error.clone());
+                task.finished = true;
+            }
+            task.units = 0;
+        }
+        self.tasks.retain(|_, task| !task.abandoned);
+        self.units.clear();
+        self.output.clear();
+        self.input.clear();
+        self.copying = None;
+    }
+
+    /// Takes bytes from the node. An error means that the conversation cannot go on.
+    pub fn receive(&mut self, bytes: &[u8]) -> Result<()> {
+        self.input.extend_from_slice(bytes);
+        while let Some(row) = self.next_data_row()? {
+            let Some(row) = row else {
+                match Message::parse(&mut self.input).map_err(protocol_error)? {
+                    Some(message) => self.accept(message)?,
+                    None => break,
+                }
+                continue;
+            };
+            self.accept_row(row);
+        }
+        Ok(())
+    }
+
+    /// `Some(Some(row))` if a whole DataRow is next, `Some(None)` if something else is, `None` if
+    /// the next message has not arrived as a whole. Rows do not take the way over `Message`.
+    fn next_data_row(&mut self) -> Result<Option<Option<Row>>> {
+        if self.input.first() != Some(&DATA_ROW_TAG) {
+            return Ok(Some(None));
+        }
+        let Some(length) = self.input.get(1..).and_then(|rest| rest.first_chunk::<4>()) else {
+            return Ok(None);
+        };
+        let total = u32::from_be_bytes(*length) as usize + 1;
+        if total < 5 {
+            return Err(Error::new(sqlstate::PROTOCOL_VIOLATION, "malformed message: length"));
+        }
+        if self.input.len() < total {
+            self.input.reserve(total - self.input.len());
+            return Ok(None);
+        }
+        let body = self.input.split_to(total).freeze().slice(5..);
+        Ok(Some(Some(Row::parse(body)?)))
+    }
+
+    /// The task that owns what arrives now.
+    fn owner(&mut self) -> Option<(&mut Task, UnitKind)> {
+        let unit = self.units.front()?;
+        Some((self.tasks.get_mut(&unit.owner?)?, unit.kind))
+    }
+
+    fn accept_row(&mut self, row: Row) {
+        let Some((task, kind)) = self.owner() else { return };
+        if let Some(page) = &mut task.page {
+            page.rows += 1;
+            page.bytes += row.wire_size();
+        }
+        if kind != UnitKind::Prelude && !task.abandoned && task.error.is_none() {
+            task.rows.push_back(row);
+        }
+    }
+
+    fn accept(&mut self, message: Message) -> Result<()> {
+        match message {
+            Message::BindComplete => {
+                if let Some((task, UnitKind::Portal)) = self.owner() {
+                    task.bound = true;
+                }
+            }
+            Message::CommandComplete(body) => {
+                let tag = body.tag().map_err(protocol_error)?;
+                match self.owner() {
+                    Some((task, UnitKind::Simple)) => task.complete(tag),
+                    Some((task, UnitKind::Portal)) => {
+                        task.complete(tag);
+                        task.finished = true;
+                    }
+                    _ => {}
+                }
+            }
+            Message::EmptyQueryResponse => {
+                if let Some((task, UnitKind::Portal)) = self.owner() {
+                    task.finished = true;
+                }
+            }
+            Message::PortalSuspended => {
+                if let Some((task, UnitKind::Portal)) = self.owner() {
+                    task.suspended = true;
+                }
+            }
+            Message::CopyInResponse(_) => {
+                // A COPY FROM STDIN that came in as a plain query: nobody has data for it.
+                let copies = self.owner().is_some_and(|(task, _)| task.copies);
+                if !copies {
+                    frontend::copy_fail("no data were given", &mut self.output)
+                        .map_err(protocol_error)?;
+                }
+            }
+            Message::ErrorResponse(body) => self.fail(read_report(body.fields())?),
+            Message::NoticeResponse(body) => {
+                let report = read_report(body.fields())?;
+                if let Some((_, UnitKind::Portal)) = self.owner() {
+                    self.notices.push(report);
+                }
+            }
+            Message::ReadyForQuery(body) => {
+                self.block = match body.status() {
+                    b'T' => Block::Inside,
+                    b'E' => Block::Failed,
+                    _ => Block::Outside,
+                };
+                self.end_unit();
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn fail(&mut self, report: Report) {
+        self.errors_seen += 1;
+        if report.severity == Severity::Fatal {
+            self.fatal.get_or_insert_with(|| report.error.clone());
+        }
+        let asked = !self.units.is_empty();
+        match self.owner() {
+            Some((task, _)) => {
+                task.error.get_or_insert(report.error);
+                task.rows.clear();
+            }
+            None if asked => {
+                self.stray.get_or_insert(report.error);
+            }
+            None => {}
+        }
+    }
+
+    fn end_unit(&mut self) {
+        let Some(unit) = self.units.pop_front() else { return };
+        let Some(id) = unit.owner else { return };
+        if self.copying == Some(id) && unit.kind == UnitKind::Simple {
+            self.copying = None;
+        }
+        let Some(task) = self.tasks.get_mut(&id) else { return };
+        task.units = task.units.saturating_sub(1);
+        if unit.kind == UnitKind::Simple || task.error.is_some() && task.units == 0 {
+            task.finished = true;
+        }
+        self.retire(id);
+    }
+
+    /// Drops an abandoned task once nothing more comes for it.
+    fn retire(&mut self, id: TaskId) {
+        let Some(task) = self.tasks.get(&id) else { return };
+        if !task.abandoned || task.units > 0 {
+            return;
+        }
+        if let Some(task) = self.tasks.remove(&id)
+            && task.suspended
+            && let Some(page) = task.page
+        {
+            self.unclosed.push(page.portal);
+        }
+    }
+
+    fn new_task(&mut self, prelude: &str) -> Result<TaskId> {
+        let id = TaskId(self.last_task + 1);
+        self.tasks.insert(id, Task::default());
+        self.last_task += 1;
+        if !prelude.is_empty() {
+            self.simple(Some(id), UnitKind::Prelude, prelude)?;
+        }
+        Ok(id)
+    }
+
+    fn simple(&mut self, owner: Option<TaskId>, kind: UnitKind, sql: &str) -> Result<()> {
+        check_text(sql)?;
+        frontend::query(sql, &mut self.output).map_err(protocol_error)?;
+        self.push_unit(owner, kind);
+        Ok(())
+    }
+
+    fn push_unit(&mut self, owner: Option<TaskId>, kind: UnitKind) {
+        self.units.push_back(Unit { owner, kind });
+        if let Some(task) = owner.and_then(|id| self.tasks.get_mut(&id)) {
+            task.units += 1;
+        }
+    }
+}
+
+impl Task {
+    fn complete(&mut self, tag: &str) {
+        self.affected = self.affected.saturating_add(rows_affected(tag));
+        self.tags.push(tag.to_string());
+    }
+}
+
+/// 08P01 if a text cannot be put into a message.
+fn check_text(sql: &str) -> Result<()> {
+    if sql.contains('\0') {
+        return Err(Error::new(sqlstate::PROTOCOL_VIOLATION, "a statement contains a zero byte"));
+    }
+    Ok(())
+}
+
+/// The size of a page after one of `size` that had `rows` rows of `bytes` bytes.
+fn next_page_size(size: i32, rows: usize, bytes: usize) -> i32 {
+    let width = (bytes / rows.max(1)).max(1);
+    let most = (size.max(1) as usize * PAGE_GROWTH).min(LARGEST_PAGE);
+    (PAGE_BYTES / width).clamp(1, most) as i32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(tag: u8, body: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![tag];
+        bytes.extend((body.len() as u32 + 4).to_be_bytes());
+        bytes.extend(body);
+        bytes
+    }
+
+    fn row(text: &str) -> Vec<u8> {
+        let mut body = vec![0, 1];
+        body.extend((text.len() as u32).to_be_bytes());
+        body.extend(text.as_bytes());
+        message(b'D', &body)
+    }
+
+    fn complete(tag: &str) -> Vec<u8> {
+        message(b'C', format!("{tag}\0").as_bytes())
+    }
+
+    fn error(code: &str) -> Vec<u8> {
+        message(b'E', format!("VERROR\0C{code}\0Mfailed\0\0").as_bytes())
+    }
+
+    fn ready(status: u8) -> Vec<u8> {
+        message(b'Z', &[status])
+    }
+
+    fn first(row: Option<Row>) -> Option<String> {
+        row.map(|r| String::from_utf8_lossy(r.get(0).unwrap()).into_owned())
+    }
+
+    const SELECT: Statement<'_> = Statement { sql: "SELECT", params: &[], result_binary: &[] };
+
+    #[test]
+    fn answers_go_to_who_asked() {
+        let mut talk = Conversation::new();
+        let a = talk.query("BEGIN", "SELECT 1").unwrap();
+        let b = talk.statement("", &SELECT, Fetch::All).unwrap();
+        let stream = [
+            complete("BEGIN"),
+            ready(b'T'),
+            row("a"),
+            complete("SELECT 1"),
+            ready(b'T'),
+            message(b'1', b""),
+            message(b'2', b""),
+            row("b1"),
+            row("b2"),
+            complete("SELECT 2"),
+            ready(b'T'),
+        ]
+        .concat();
+        // Byte by byte: a message may be cut anywhere.
+        for byte in stream {
+            talk.receive(&[byte]).unwrap();
+        }
+        assert!(talk.is_quiet());
+        assert_eq!(talk.block(), Block::Inside);
+        assert_eq!(first(talk.take_row(a)).as_deref(), Some("a"));
+        assert_eq!(talk.take(a).unwrap().tags, ["SELECT 1"]);
+        assert!(talk.task(b).unwrap().bound);
+        assert_eq!(first(talk.take_row(b)).as_deref(), Some("b1"));
+        assert_eq!(first(talk.take_row(b)).as_deref(), Some("b2"));
+        let b = talk.take(b).unwrap();
+        assert!(b.is_finished());
+        assert_eq!(b.affected, 2);
+    }
+
+    #[test]
+    fn the_first_error_of_a_task_is_the_one_that_counts() {
+        let mut talk = Conversation::new();
+        let a = talk.query("BEGIN; SET x = 1", "SELECT 1").unwrap();
+        let b = talk.query("", "SELECT 2").unwrap();
+        talk.receive(&[complete("BEGIN"), error("22023"), ready(b'E')].concat()).unwrap();
+        assert!(!talk.task(a).unwrap().is_finished());
+        talk.receive(&[error("25P02"), ready(b'E'), error("25P02"), ready(b'E')].concat()).unwrap();
+        assert_eq!(talk.block(), Block::Failed);
+        assert_eq!(talk.take(a).unwrap().error.unwrap().code.as_str(), "22023");
+        assert_eq!(talk.take(b).unwrap().error.unwrap().code.as_str(), "25P02");
+        assert!(talk.take_stray().is_none());
+    }
+
+    #[test]
+    fn pages_are_asked_for_one_by_one_and_grow() {
+        let mut talk = Conversation::new();
+        let a = talk.statement("", &SELECT, Fetch::Pages).unwrap();
+        talk.output().clear();
+        talk.receive(&[row("x"), message(b's', b""), ready(b'T')].concat()).unwrap();
+        assert!(!talk.task(a).unwrap().wants_page());
+        assert_eq!(first(talk.take_row(a)).as_deref(), Some("x"));
+        assert!(talk.task(a).unwrap().wants_page());
+        talk.next_page(a).unwrap();
+        let sent = talk.output().split();
+        let size = (FIRST_PAGE * PAGE_GROWTH as i32).to_be_bytes();
+        let expected = [&b"E\0\0\0\x0bp1\0"[..], &size, b"S\0\0\0\x04"].concat();
+        assert_eq!(&sent[..], &expected[..]);
+        talk.next_page(a).unwrap();
+        assert!(!talk.has_output(), "a page is asked for once");
+        talk.receive(&[complete("SELECT 1"), ready(b'T')].concat()).unwrap();
+        assert!(talk.task(a).unwrap().is_finished());
+    }
+
+    #[test]
+    fn an_abandoned_portal_is_closed_with_the_next_statement() {
+        let mut talk = Conversation::new();
+        let a = talk.statement("", &SELECT, Fetch::Pages).unwrap();
+        talk.abandon(a);
+        assert!(talk.has_unwanted());
+        talk.receive(&[row("x"), message(b's', b""), ready(b'T')].concat()).unwrap();
+        assert!(!talk.has_unwanted());
+        assert!(talk.task(a).is_none());
+        talk.output().clear();
+        talk.statement("", &SELECT, Fetch::All).unwrap();
+        assert!(talk.output().starts_with(b"C\0\0\0\x08Pp1\0"));
+    }
+
+    #[test]
+    fn wide_rows_make_small_pages() {
+        assert_eq!(next_page_size(256, 256, 256 * PAGE_BYTES), 1);
+        assert_eq!(next_page_size(256, 256, 256 * 1024), 1024);
+        assert_eq!(next_page_size(40_000, 40_000, 40_000), LARGEST_PAGE as i32);
+        assert_eq!(next_page_size(256, 0, 0), 256 * PAGE_GROWTH as i32);
+    }
+
+    #[test]
+    fn an_error_nobody_asked_for_is_stray_and_a_fatal_one_is_remembered() {
+        let mut talk = Conversation::new();
+        talk.tell("COMMIT").unwrap();
+        talk.receive(&[error("40001"), ready(b'I')].concat()).unwrap();
+        assert_eq!(talk.take_stray().unwrap().code.as_str(), "40001");
+        talk.receive(&message(b'E', b"VFATAL\0C57P01\0Mterminating\0\0")).unwrap();
+        assert_eq!(talk.fatal().unwrap().code.as_str(), "57P01");
+        assert_eq!(talk.errors_seen(), 2);
+    }
+
+    #[test]
+    fn a_lost_connection_ends_every_task() {
+        let mut talk = Conversation::new();
+        let a = talk.query("", "SELECT 1").unwrap();
+        let gone = Error::new(sqlstate::CONNECTION_FAILURE, "gone");
+        talk.lost(&gone);
+        assert!(talk.is_quiet());
+        assert_eq!(talk.take(a).unwrap().error, Some(gone));
+    }
+
+    #[test]
+    fn a_copy_is_fed_until_it_fails() {
+        let mut talk = Conversation::new();
+        let a = talk.copy("", "COPY t FROM STDIN").unwrap();
+        talk.output().clear();
+        talk.copy_data(b"1\n").unwrap();
+        assert_eq!(&talk.output().split()[..], &message(b'd', b"1\n")[..]);
+        talk.receive(&[error("22P02"), ready(b'E')].concat()).unwrap();
+        talk.copy_data(b"2\n").unwrap();
+        talk.copy_done();
+        assert!(!talk.has_output());
+        assert!(talk.take(a).unwrap().error.is_some());
+    }
+
+    #[test]
+    fn a_copy_without_data_is_refused_instead_of_waiting_for_ever() {
+        let mut talk = Conversation::new();
+        talk.query("", "COPY t FROM STDIN").unwrap();
+        talk.output().clear();
+        talk.receive(&message(b'G', &[0, 0, 0])).unwrap();
+        assert_eq!(talk.output()[0], b'f');
+    }
+
+    #[test]
+    fn sql_that_cannot_be_sent_leaves_no_trace() {
+        let mut talk = Conversation::new();
+        let bad = Statement { sql: "SELECT '\0'", params: &[], result_binary: &[] };
+        assert!(talk.statement("BEGIN", &bad, Fetch::All).is_err());
+        assert!(talk.query("BEGIN", bad.sql).is_err());
+        assert!(talk.is_quiet());
+        assert!(!talk.has_output());
+    }
+}

@@ -1,0 +1,71 @@
+//! What is asked of a node: a statement, its parameters, how its rows are fetched.
+
+use crate::error::{Error, Result};
+use crate::wire::protocol_error;
+use bytes::{BufMut, BytesMut};
+use postgres_protocol::IsNull;
+use postgres_protocol::message::frontend::{self, BindError};
+
+/// A value for `$n`.
+#[derive(Clone, Debug, Default)]
+pub struct Param {
+    /// The type; 0 lets the node infer it.
+    pub oid: u32,
+    /// Whether `value` is in the type's binary format.
+    pub binary: bool,
+    /// The bytes; `None` is NULL.
+    pub value: Option<Vec<u8>>,
+}
+
+/// One statement for the extended protocol.
+#[derive(Clone, Copy, Debug)]
+pub struct Statement<'a> {
+    pub sql: &'a str,
+    pub params: &'a [Param],
+    /// Per column whether its values shall come in binary; empty: all as text.
+    pub result_binary: &'a [bool],
+}
+
+/// How the rows of a result are fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fetch {
+    /// At once. Rows that nobody takes stay in the socket, unless another statement needs the
+    /// connection: then they are set aside in memory.
+    All,
+    /// Page by page of about a megabyte, the next one when asked for: several results may be open
+    /// on one connection, and none takes more memory than a page.
+    Pages,
+}
+
+/// Appends Parse and Bind of a statement to a named or unnamed (`""`) portal.
+pub fn write_parse_bind(
+    statement: &Statement,
+    portal: &str,
+    output: &mut BytesMut,
+) -> Result<()> {
+    let types = statement.params.iter().map(|p| p.oid);
+    frontend::parse("", statement.sql, types, output).map_err(protocol_error)?;
+    frontend::bind(
+        portal,
+        "",
+        statement.params.iter().map(|p| i16::from(p.binary)),
+        statement.params,
+        |param, buffer| {
+            Ok(match &param.value {
+                None => IsNull::Yes,
+                Some(value) => {
+                    buffer.put_slice(value);
+                    IsNull::No
+                }
+            })
+        },
+        statement.result_binary.iter().map(|b| i16::from(*b)),
+        output,
+    )
+    .map_err(|error| match error {
+        BindError::Serialization(error) => protocol_error(error),
+        BindError::Conversion(error) => {
+            Error::new(crate::error::sqlstate::PROTOCOL_VIOLATION, error.to_string())
+        }
+    })
+}
