@@ -1,10 +1,12 @@
 //! `sharding`: turns a set of ordinary Postgres servers into one database.
 #![allow(clippy::missing_safety_doc)]
 
+pub mod api;
 pub mod catalog;
 pub mod ddl;
 pub mod error;
 pub mod pg;
+pub mod plan;
 pub mod transaction;
 pub mod wire;
 
@@ -19,4 +21,7 @@ pub extern "C-unwind" fn _PG_init() {
     pg::endpoint::install();
     pg::transaction::install();
     pg::utility::install();
+    pg::hooks::install();
+    pg::modify::install();
+    pg::lock_rows::install();
 }

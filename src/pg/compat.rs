@@ -2,6 +2,7 @@
 
 use crate::pg::utility::raw;
 use pgrx::pg_sys;
+use std::ffi::c_void;
 
 /// The message and detail for COPY with a program without the right to.
 #[cfg(feature = "pg15")]
@@ -104,5 +105,239 @@ pub fn create_wait_event_set(events: i32) -> *mut pg_sys::WaitEventSet {
     #[cfg(not(any(feature = "pg15", feature = "pg16")))]
     unsafe {
         pg_sys::CreateWaitEventSet(std::ptr::null_mut(), events)
+    }
+}
+
+
+pub type Mutator = unsafe extern "C-unwind" fn(*mut pg_sys::Node, *mut c_void) -> *mut pg_sys::Node;
+
+/// `query_tree_mutator` with flags 0.
+pub unsafe fn query_tree_mutator(query: *mut pg_sys::Query, step: Mutator, context: *mut c_void) -> *mut pg_sys::Query {
+    // SAFETY: on 15 the C prototype is `Node *(*)()`, called with (node, context).
+    unsafe {
+        #[cfg(feature = "pg15")]
+        {
+            let step: unsafe extern "C-unwind" fn() -> *mut pg_sys::Node = std::mem::transmute(step);
+            pg_sys::query_tree_mutator(query, Some(step), context, 0)
+        }
+        #[cfg(not(feature = "pg15"))]
+        pg_sys::query_tree_mutator_impl(query, Some(step), context, 0)
+    }
+}
+
+/// `expression_tree_mutator`.
+pub unsafe fn expression_tree_mutator(node: *mut pg_sys::Node, step: Mutator, context: *mut c_void) -> *mut pg_sys::Node {
+    // SAFETY: as above.
+    unsafe {
+        #[cfg(feature = "pg15")]
+        {
+            let step: unsafe extern "C-unwind" fn() -> *mut pg_sys::Node = std::mem::transmute(step);
+            pg_sys::expression_tree_mutator(node, Some(step), context)
+        }
+        #[cfg(not(feature = "pg15"))]
+        pg_sys::expression_tree_mutator_impl(node, Some(step), context)
+    }
+}
+
+/// `create_foreignscan_path` for an unparameterized base scan.
+pub unsafe fn create_foreignscan_path(
+    root: *mut pg_sys::PlannerInfo,
+    rel: *mut pg_sys::RelOptInfo,
+    rows: f64,
+    startup: f64,
+    total: f64,
+    required_outer: pg_sys::Relids,
+) -> *mut pg_sys::ForeignPath {
+    use std::ptr::null_mut;
+    // SAFETY: called while the relation is planned.
+    unsafe {
+        #[cfg(any(feature = "pg15", feature = "pg16"))]
+        {
+            pg_sys::create_foreignscan_path(
+                root, rel, null_mut(), rows, startup, total, null_mut(), required_outer, null_mut(), null_mut(),
+            )
+        }
+        #[cfg(feature = "pg17")]
+        {
+            pg_sys::create_foreignscan_path(
+                root, rel, null_mut(), rows, startup, total, null_mut(), required_outer, null_mut(), null_mut(), null_mut(),
+            )
+        }
+        #[cfg(feature = "pg18")]
+        {
+            pg_sys::create_foreignscan_path(
+                root, rel, null_mut(), rows, 0, startup, total, null_mut(), required_outer, null_mut(), null_mut(), null_mut(),
+            )
+        }
+    }
+}
+
+/// `planner_rt_fetch`: a macro in C.
+pub unsafe fn planner_rte(root: *mut pg_sys::PlannerInfo, rti: u32) -> *mut pg_sys::RangeTblEntry {
+    // SAFETY: the array is filled before relations are planned.
+    unsafe {
+        if (*root).simple_rte_array.is_null() {
+            crate::pg::tree::entry((*(*root).parse).rtable, rti)
+        } else {
+            *(*root).simple_rte_array.add(rti as usize)
+        }
+    }
+}
+
+/// Makes a copied range table entry stand without its query's permission list.
+pub unsafe fn clear_permissions(rte: *mut pg_sys::RangeTblEntry) {
+    #[cfg(not(feature = "pg15"))]
+    // SAFETY: the entry is a private copy.
+    unsafe {
+        (*rte).perminfoindex = 0;
+    }
+    #[cfg(feature = "pg15")]
+    let _ = rte;
+}
+
+/// Forgets which outer joins may null a Var (16 on): the expression is moved into a query of its own.
+pub unsafe fn clear_nulling_relations(node: *mut pg_sys::Node) {
+    #[cfg(not(feature = "pg15"))]
+    // SAFETY: the expression is a private copy; Vars are changed in place.
+    unsafe {
+        crate::pg::tree::walk(node, |n| {
+            if (*n).type_ == pg_sys::NodeTag::T_Var {
+                (*n.cast::<pg_sys::Var>()).varnullingrels = std::ptr::null_mut();
+            }
+            crate::pg::tree::Visit::Deeper
+        });
+    }
+    #[cfg(feature = "pg15")]
+    let _ = node;
+}
+
+/// Fills a statement's flat range table (for permissions, locks and invalidation) from a query and
+/// all queries below it. The query's own entries come first, with their numbers.
+pub unsafe fn flatten_range_tables(query: *mut pg_sys::Query, stmt: *mut pg_sys::PlannedStmt) {
+    use crate::pg::tree;
+    // SAFETY: entries are copied flat; what they point to is shared with the query, which lives in
+    // the same memory context as the statement.
+    unsafe {
+        let mut queries: Vec<*mut pg_sys::Query> = Vec::new();
+        tree::walk(query.cast(), |n| {
+            if (*n).type_ == pg_sys::NodeTag::T_Query {
+                queries.push(n.cast());
+            }
+            tree::Visit::Deeper
+        });
+        for q in queries {
+            for rte in tree::items::<pg_sys::RangeTblEntry>((*q).rtable) {
+                let new = tree::make::<pg_sys::RangeTblEntry>(pg_sys::NodeTag::T_RangeTblEntry);
+                *new = *rte;
+                (*new).tablesample = std::ptr::null_mut();
+                (*new).subquery = std::ptr::null_mut();
+                (*new).joinaliasvars = std::ptr::null_mut();
+                (*new).functions = std::ptr::null_mut();
+                (*new).tablefunc = std::ptr::null_mut();
+                (*new).values_lists = std::ptr::null_mut();
+                (*new).securityQuals = std::ptr::null_mut();
+                #[cfg(not(feature = "pg15"))]
+                if (*rte).perminfoindex != 0 {
+                    let info = pg_sys::getRTEPermissionInfo((*q).rteperminfos, rte);
+                    (*stmt).permInfos = pg_sys::lappend((*stmt).permInfos, tree::copy(info).cast());
+                    (*new).perminfoindex = (*(*stmt).permInfos).length as u32;
+                }
+                (*stmt).rtable = pg_sys::lappend((*stmt).rtable, new.cast());
+                if (*rte).rtekind == pg_sys::RTEKind::RTE_RELATION {
+                    (*stmt).relationOids = pg_sys::lappend_oid((*stmt).relationOids, (*rte).relid);
+                }
+                #[cfg(feature = "pg18")]
+                {
+                    let index = (*(*stmt).rtable).length;
+                    (*stmt).unprunableRelids = pg_sys::bms_add_member((*stmt).unprunableRelids, index);
+                }
+            }
+        }
+    }
+}
+
+/// When a WHEN clause of MERGE applies.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum MatchKind {
+    Matched,
+    NotMatchedBySource,
+    NotMatchedByTarget,
+}
+
+impl MatchKind {
+    /// `target`: the join found a row to write; `source`: it found a source row.
+    pub fn applies(self, target: bool, source: bool) -> bool {
+        match self {
+            MatchKind::Matched => target && source,
+            MatchKind::NotMatchedBySource => target && !source,
+            MatchKind::NotMatchedByTarget => !target,
+        }
+    }
+}
+
+pub unsafe fn match_kind(action: *mut pg_sys::MergeAction) -> MatchKind {
+    // SAFETY: the action belongs to a plan.
+    unsafe {
+        #[cfg(any(feature = "pg15", feature = "pg16"))]
+        {
+            if (*action).matched { MatchKind::Matched } else { MatchKind::NotMatchedByTarget }
+        }
+        #[cfg(any(feature = "pg17", feature = "pg18"))]
+        match (*action).matchKind {
+            pg_sys::MergeMatchKind::MERGE_WHEN_MATCHED => MatchKind::Matched,
+            pg_sys::MergeMatchKind::MERGE_WHEN_NOT_MATCHED_BY_SOURCE => MatchKind::NotMatchedBySource,
+            _ => MatchKind::NotMatchedByTarget,
+        }
+    }
+}
+
+/// Whether a row of MERGE's join has a source side; before 17 it always has.
+pub unsafe fn source_present(_source: *mut pg_sys::TupleTableSlot) -> bool {
+    true
+}
+
+/// The check option kind for the old row of a MERGE action.
+pub fn merge_check_kind(command: pg_sys::CmdType::Type) -> pg_sys::WCOKind::Type {
+    #[cfg(feature = "pg15")]
+    {
+        let _ = command;
+        pg_sys::WCOKind::WCO_RLS_MERGE_UPDATE_CHECK
+    }
+    #[cfg(not(feature = "pg15"))]
+    if command == pg_sys::CmdType::CMD_UPDATE {
+        pg_sys::WCOKind::WCO_RLS_MERGE_UPDATE_CHECK
+    } else {
+        pg_sys::WCOKind::WCO_RLS_MERGE_DELETE_CHECK
+    }
+}
+
+/// Names the slot type of a custom scan (16 on; virtual before).
+pub unsafe fn virtual_slots(state: *mut pg_sys::CustomScanState) {
+    #[cfg(not(feature = "pg15"))]
+    // SAFETY: the slot operations are static.
+    unsafe {
+        (*state).slotOps = &raw const pg_sys::TTSOpsVirtual;
+    }
+    #[cfg(feature = "pg15")]
+    let _ = state;
+}
+
+#[cfg(not(feature = "pg18"))]
+type CopyMinimal = unsafe extern "C-unwind" fn(*mut pg_sys::TupleTableSlot) -> pg_sys::MinimalTuple;
+#[cfg(feature = "pg18")]
+type CopyMinimal = unsafe extern "C-unwind" fn(*mut pg_sys::TupleTableSlot, pg_sys::Size) -> pg_sys::MinimalTuple;
+
+/// Calls a slot's `copy_minimal_tuple`, which has an argument for extra space in 18.
+pub unsafe fn copy_minimal(copy: CopyMinimal, slot: *mut pg_sys::TupleTableSlot) -> pg_sys::MinimalTuple {
+    // SAFETY: the callback belongs to the slot.
+    unsafe {
+        #[cfg(not(feature = "pg18"))]
+        {
+            crate::pg::guard::boundary(|| copy(slot))
+        }
+        #[cfg(feature = "pg18")]
+        {
+            crate::pg::guard::boundary(|| copy(slot, 0))
+        }
     }
 }

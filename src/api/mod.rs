@@ -1,0 +1,3 @@
+//! The SQL functions, by noun.
+
+pub mod table;

@@ -1,0 +1,78 @@
+//! All hooks: installed once, the previous one always called.
+
+use crate::pg::guard::{boundary, guarded};
+use crate::pg::{pending, planner};
+use pgrx::pg_sys;
+use std::ffi::{c_char, c_int};
+
+static mut PREVIOUS_PLANNER: pg_sys::planner_hook_type = None;
+static mut PREVIOUS_RELATION_INFO: pg_sys::get_relation_info_hook_type = None;
+
+static mut PREVIOUS_FINISH: pg_sys::ExecutorFinish_hook_type = None;
+
+unsafe extern "C-unwind" {
+    fn standard_ExecutorFinish(desc: *mut pg_sys::QueryDesc);
+    fn standard_planner(
+        query: *mut pg_sys::Query,
+        text: *const c_char,
+        options: c_int,
+        params: pg_sys::ParamListInfo,
+    ) -> *mut pg_sys::PlannedStmt;
+}
+
+/// Called once from `_PG_init`.
+pub fn install() {
+    // SAFETY: the backend has one thread; hooks are set before any query runs.
+    unsafe {
+        PREVIOUS_PLANNER = pg_sys::planner_hook;
+        pg_sys::planner_hook = Some(planner::planner);
+        PREVIOUS_RELATION_INFO = pg_sys::get_relation_info_hook;
+        pg_sys::get_relation_info_hook = Some(planner::relation_info);
+        PREVIOUS_FINISH = pg_sys::ExecutorFinish_hook;
+        pg_sys::ExecutorFinish_hook = Some(executor_finish);
+    }
+}
+
+/// A statement's row triggers have fired: what it changed in reference tables goes to the copies.
+unsafe extern "C-unwind" fn executor_finish(desc: *mut pg_sys::QueryDesc) {
+    // SAFETY: no Rust frame here owns anything, so an ERROR may jump through.
+    unsafe {
+        match PREVIOUS_FINISH {
+            Some(previous) => previous(desc),
+            None => standard_ExecutorFinish(desc),
+        }
+    }
+    if !pending::is_empty() {
+        guarded(pending::flush);
+    }
+}
+
+/// The planner that was there before us.
+pub unsafe fn next_planner(
+    query: *mut pg_sys::Query,
+    text: *const c_char,
+    options: c_int,
+    params: pg_sys::ParamListInfo,
+) -> *mut pg_sys::PlannedStmt {
+    // SAFETY: arguments are the hook's own.
+    unsafe {
+        match PREVIOUS_PLANNER {
+            Some(previous) => boundary(|| previous(query, text, options, params)),
+            None => boundary(|| standard_planner(query, text, options, params)),
+        }
+    }
+}
+
+pub unsafe fn next_relation_info(
+    root: *mut pg_sys::PlannerInfo,
+    relid: pg_sys::Oid,
+    inhparent: bool,
+    rel: *mut pg_sys::RelOptInfo,
+) {
+    // SAFETY: arguments are the hook's own.
+    unsafe {
+        if let Some(previous) = PREVIOUS_RELATION_INFO {
+            boundary(|| previous(root, relid, inhparent, rel));
+        }
+    }
+}

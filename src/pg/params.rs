@@ -1,0 +1,154 @@
+//! What the coordinator computes for a remote statement: parameters.
+//!
+//! In `WHERE tenant = $2 AND created > now() - '1 day'::interval` the node gets `tenant = $1 AND
+//! created > $2`: an expression without columns that is a client's parameter, or that calls
+//! something only this session can answer (`now()`, a user's function), becomes a parameter of the
+//! remote statement, evaluated once when the scan starts. Volatile functions are left alone, unless
+//! the caller knows that the expression runs exactly once ([`Volatile::Once`]).
+
+use crate::pg::shippable::{self, Vocabulary};
+use crate::pg::tree::{self, Change, Node, Visit};
+use pgrx::pg_sys;
+
+/// Whether volatile functions may be evaluated ahead.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Volatile {
+    /// They would run once per row: leave them where they are.
+    PerRow,
+    /// The expression runs once per statement (a VALUES row).
+    Once,
+}
+
+/// The expressions that became parameters: number n is `expressions[n - 1]`.
+#[derive(Default)]
+pub struct Parameters {
+    pub expressions: Vec<*mut Node>,
+}
+
+impl Parameters {
+    /// The parameter for an expression: an equal one is used again.
+    pub unsafe fn add(&mut self, expression: *mut Node) -> usize {
+        // SAFETY: `equal` compares node trees; volatile expressions are never shared.
+        unsafe {
+            if !pg_sys::contain_volatile_functions(expression)
+                && let Some(i) = self.expressions.iter().position(|e| pg_sys::equal((*e).cast(), expression.cast()))
+            {
+                return i;
+            }
+        }
+        self.expressions.push(expression);
+        self.expressions.len() - 1
+    }
+
+    /// A reference to parameter `index` as the node will see it: `$n`, or `$n::type` where the
+    /// type has no fixed OID.
+    pub unsafe fn reference(&self, index: usize) -> *mut Node {
+        // SAFETY: the expression is analyzed.
+        unsafe {
+            let expression = self.expressions[index];
+            let type_oid = pg_sys::exprType(expression);
+            let typmod = pg_sys::exprTypmod(expression);
+            let collation = pg_sys::exprCollation(expression);
+            let base = pg_sys::getBaseType(type_oid);
+            let param = |oid: pg_sys::Oid, collation| {
+                let param = tree::make::<pg_sys::Param>(pg_sys::NodeTag::T_Param);
+                (*param).paramkind = pg_sys::ParamKind::PARAM_EXTERN;
+                (*param).paramid = index as i32 + 1;
+                (*param).paramtype = oid;
+                (*param).paramtypmod = -1;
+                (*param).paramcollid = collation;
+                (*param).location = -1;
+                param.cast::<Node>()
+            };
+            if type_oid == base && crate::pg::codec::travels_in_binary(type_oid) {
+                return param(type_oid, collation);
+            }
+            // Sent as text: an explicit cast names the type for the node.
+            let cast = tree::make::<pg_sys::CoerceViaIO>(pg_sys::NodeTag::T_CoerceViaIO);
+            (*cast).arg = param(pg_sys::TEXTOID, pg_sys::Oid::from(100)).cast();
+            (*cast).resulttype = type_oid;
+            (*cast).resultcollid = collation;
+            (*cast).coerceformat = pg_sys::CoercionForm::COERCE_EXPLICIT_CAST;
+            (*cast).location = -1;
+            let _ = typmod;
+            cast.cast()
+        }
+    }
+
+    /// A copy of `node` (an expression or a whole Query) in which everything that has to be
+    /// computed here is a parameter.
+    pub unsafe fn extract(&mut self, node: *mut Node, vocabulary: &Vocabulary, volatile: Volatile) -> *mut Node {
+        // SAFETY: the tree is only read; the result is a copy.
+        unsafe {
+            tree::mutate(node, |n| {
+                if computed_here(n, vocabulary, volatile) {
+                    let index = self.add(tree::copy(n));
+                    Change::Replace(self.reference(index))
+                } else {
+                    Change::Deeper
+                }
+            })
+        }
+    }
+}
+
+/// Whether `node` is an expression over no column that the coordinator has to evaluate.
+unsafe fn computed_here(node: *mut Node, vocabulary: &Vocabulary, volatile: Volatile) -> bool {
+    // SAFETY: only expression nodes reach the checks that need one.
+    unsafe {
+        if !is_scalar_expression(node) {
+            return false;
+        }
+        if (*node).type_ == pg_sys::NodeTag::T_Param {
+            return is_value_param(node);
+        }
+        if (*node).type_ == pg_sys::NodeTag::T_Const || !stands_alone(node) {
+            return false;
+        }
+        if pg_sys::contain_volatile_functions(node) {
+            return volatile == Volatile::Once;
+        }
+        pg_sys::contain_mutable_functions(node) || has_param(node) || shippable::why_not(node, vocabulary).is_some()
+    }
+}
+
+/// A client's parameter or one that the executor sets, as opposed to a SubLink's placeholder.
+unsafe fn is_value_param(node: *mut Node) -> bool {
+    // SAFETY: the caller checked the tag.
+    let kind = unsafe { (*node.cast::<pg_sys::Param>()).paramkind };
+    matches!(kind, pg_sys::ParamKind::PARAM_EXTERN | pg_sys::ParamKind::PARAM_EXEC)
+}
+
+unsafe fn has_param(node: *mut Node) -> bool {
+    // SAFETY: a read-only walk.
+    unsafe { tree::walk(node, |n| if (*n).type_ == pg_sys::NodeTag::T_Param { Visit::Stop } else { Visit::Deeper }) }
+}
+
+unsafe fn is_scalar_expression(node: *mut Node) -> bool {
+    use pg_sys::NodeTag::*;
+    // SAFETY: every node has a tag.
+    matches!(
+        unsafe { (*node).type_ },
+        T_Param | T_FuncExpr | T_OpExpr | T_DistinctExpr | T_NullIfExpr | T_ScalarArrayOpExpr | T_BoolExpr
+            | T_RelabelType | T_CoerceViaIO | T_ArrayCoerceExpr | T_ConvertRowtypeExpr | T_CollateExpr | T_CaseExpr
+            | T_ArrayExpr | T_RowExpr | T_RowCompareExpr | T_CoalesceExpr | T_MinMaxExpr | T_SQLValueFunction
+            | T_XmlExpr | T_NullTest | T_BooleanTest | T_CoerceToDomain | T_NextValueExpr | T_SubscriptingRef
+            | T_FieldSelect | T_Const
+    )
+}
+
+/// No columns, aggregates, subqueries, set-returning functions or placeholders below.
+unsafe fn stands_alone(node: *mut Node) -> bool {
+    use pg_sys::NodeTag::*;
+    // SAFETY: a read-only walk.
+    unsafe {
+        !pg_sys::expression_returns_set(node)
+            && !tree::walk(node, |n| match (*n).type_ {
+                T_Var | T_Aggref | T_WindowFunc | T_GroupingFunc | T_SubLink | T_SubPlan | T_AlternativeSubPlan
+                | T_PlaceHolderVar | T_CaseTestExpr | T_CoerceToDomainValue | T_CurrentOfExpr | T_MergeAction
+                | T_SetToDefault => Visit::Stop,
+                T_Param if !is_value_param(n) => Visit::Stop,
+                _ => Visit::Deeper,
+            })
+    }
+}

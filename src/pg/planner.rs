@@ -1,0 +1,254 @@
+//! `planner_hook`: which tier serves a query, cheapest first.
+//!
+//! 1. No sharded table: the next planner, after a look at the range table.
+//! 2. The router ([`route`]): the whole statement on one node (or, for a plain UPDATE or DELETE, the
+//!    same statement on every node of the table).
+//! 3. The fallback: Postgres plans, distributed tables being foreign tables to it
+//!    ([`relation_info`]); then [`finish`] puts our nodes in place of those that touch rows.
+
+use crate::catalog::{ClusterMap, TableId};
+use crate::error::Result;
+use crate::pg::guard::{boundary, guarded};
+use crate::pg::tree::{self, Node, Visit, items};
+use crate::pg::{catalog_cache, compat, finish, hooks, route};
+use pgrx::pg_sys;
+use std::cell::RefCell;
+use std::ffi::{c_char, c_int};
+
+/// What callbacks need to know of the statement being planned.
+struct Planning {
+    written: Vec<TableId>,
+    reads_only: bool,
+    reason: Option<String>,
+}
+
+thread_local! {
+    /// Innermost last: constant folding may plan other statements meanwhile.
+    static PLANNING: RefCell<Vec<Planning>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Marks a range table entry that named its table with ONLY: there is nothing in it.
+const RELKIND_ONLY: c_char = b'O' as c_char;
+
+/// Whether the statement being planned writes to this table.
+pub fn writes(table: TableId) -> bool {
+    PLANNING.with(|p| p.borrow().last().is_some_and(|p| p.written.contains(&table)))
+}
+
+/// Whether the statement being planned does nothing but read.
+pub fn reads_only() -> bool {
+    PLANNING.with(|p| p.borrow().last().is_some_and(|p| p.reads_only))
+}
+
+/// Why the router did not serve the statement being planned.
+pub fn fallback_reason() -> Option<String> {
+    PLANNING.with(|p| p.borrow().last().and_then(|p| p.reason.clone()))
+}
+
+/// What the walk over a query found.
+#[derive(Default)]
+pub struct Tables {
+    /// Occurrences of tables split over nodes.
+    pub distributed: Vec<TableId>,
+    /// Occurrences of reference tables.
+    pub reference: Vec<TableId>,
+    /// A relation that only this server has.
+    pub local: Option<pg_sys::Oid>,
+    /// Distributed tables that the statement, or a part of it, writes.
+    pub written: Vec<TableId>,
+    pub modifies: bool,
+    pub locks: bool,
+    /// Row security or a security barrier stands between the user and some table.
+    pub secured: bool,
+    pub only: bool,
+}
+
+/// Reads all range tables of a query.
+pub unsafe fn tables(query: *mut pg_sys::Query, map: &ClusterMap) -> Tables {
+    let mut found = Tables::default();
+    // SAFETY: a read-only walk over an analyzed query.
+    unsafe {
+        tree::walk(query.cast(), |n| {
+            match (*n).type_ {
+                pg_sys::NodeTag::T_Query => {
+                    let q = n.cast::<pg_sys::Query>();
+                    if (*q).commandType != pg_sys::CmdType::CMD_SELECT {
+                        found.modifies = true;
+                        if (*q).resultRelation > 0 {
+                            let rte = tree::entry((*q).rtable, (*q).resultRelation as u32);
+                            let table = TableId((*rte).relid.to_u32());
+                            if map.distribution(table).is_some() {
+                                found.written.push(table);
+                            }
+                        }
+                    }
+                    found.locks |= !(*q).rowMarks.is_null();
+                    found.secured |= !(*q).withCheckOptions.is_null();
+                }
+                pg_sys::NodeTag::T_RangeTblEntry => {
+                    let rte = n.cast::<pg_sys::RangeTblEntry>();
+                    found.secured |= !(*rte).securityQuals.is_null() || (*rte).security_barrier;
+                    if (*rte).rtekind == pg_sys::RTEKind::RTE_RELATION && (*rte).relkind as u8 != b'c' && (*rte).relkind as u8 != b'v' {
+                        let table = TableId((*rte).relid.to_u32());
+                        match map.table(table) {
+                            Some(t) if t.is_distributed() => {
+                                found.only |= !(*rte).inh && !found.written.contains(&table);
+                                found.distributed.push(table);
+                            }
+                            Some(_) => found.reference.push(table),
+                            None => found.local = Some((*rte).relid),
+                        }
+                    }
+                    if (*rte).rtekind == pg_sys::RTEKind::RTE_NAMEDTUPLESTORE {
+                        found.local = Some((*rte).relid);
+                    }
+                }
+                _ => {}
+            }
+            Visit::Deeper
+        });
+    }
+    found
+}
+
+/// Whether a sharded table may be in the query: a look at the range tables only, unless there are
+/// subqueries in expressions.
+unsafe fn concerns_us(query: *mut pg_sys::Query, map: &ClusterMap) -> bool {
+    // SAFETY: a read-only walk over an analyzed query.
+    unsafe {
+        let own = items::<pg_sys::RangeTblEntry>((*query).rtable).into_iter().any(|rte| match (*rte).rtekind {
+            pg_sys::RTEKind::RTE_RELATION => map.distribution(TableId((*rte).relid.to_u32())).is_some(),
+            pg_sys::RTEKind::RTE_SUBQUERY => concerns_us((*rte).subquery, map),
+            _ => false,
+        });
+        own || items::<pg_sys::CommonTableExpr>((*query).cteList)
+            .into_iter()
+            .any(|cte| crate::node_as!((*cte).ctequery, T_Query).is_some_and(|q| concerns_us(q.cast(), map)))
+            || ((*query).hasSubLinks && !tables(query, map).distributed.is_empty())
+    }
+}
+
+/// The hook.
+pub unsafe extern "C-unwind" fn planner(
+    query: *mut pg_sys::Query,
+    text: *const c_char,
+    options: c_int,
+    params: pg_sys::ParamListInfo,
+) -> *mut pg_sys::PlannedStmt {
+    guarded(|| {
+        // SAFETY: called by Postgres with an analyzed and rewritten query.
+        unsafe {
+            let map = match catalog_cache::cluster() {
+                Some(map) if !map.tables.is_empty() => map,
+                _ => return Ok(hooks::next_planner(query, text, options, params)),
+            };
+            if (*query).commandType == pg_sys::CmdType::CMD_UTILITY || !concerns_us(query, &map) {
+                return Ok(hooks::next_planner(query, text, options, params));
+            }
+            plan(query, text, options, params, &map)
+        }
+    })
+}
+
+struct Planned;
+
+impl Drop for Planned {
+    fn drop(&mut self) {
+        PLANNING.with(|p| p.borrow_mut().pop());
+    }
+}
+
+unsafe fn plan(
+    query: *mut pg_sys::Query,
+    text: *const c_char,
+    options: c_int,
+    params: pg_sys::ParamListInfo,
+    map: &ClusterMap,
+) -> Result<*mut pg_sys::PlannedStmt> {
+    // SAFETY: as above.
+    unsafe {
+        let tables = tables(query, map);
+        let reason = match route::plan(query, map, &tables)? {
+            Ok(planned) => return Ok(planned),
+            Err(reason) => reason,
+        };
+        PLANNING.with(|p| {
+            p.borrow_mut().push(Planning {
+                written: tables.written.clone(),
+                reads_only: !tables.modifies && !tables.locks && !pg_sys::contain_volatile_functions_not_nextval(query.cast()),
+                reason: Some(reason),
+            });
+        });
+        let _planned = Planned;
+        let conflicts = finish::prepare(query, map)?;
+        let planned = hooks::next_planner(query, text, options, params);
+        finish::finish(planned, map, &conflicts)?;
+        Ok(planned)
+    }
+}
+
+/// The row lock that a scan of `rti` should take itself. It does so when it is alone in its query,
+/// without LIMIT and wait policy: then exactly the rows that match its filters are locked.
+pub unsafe fn scan_lock(
+    root: *mut pg_sys::PlannerInfo,
+    rti: u32,
+) -> Option<(pg_sys::LockClauseStrength::Type, pg_sys::LockWaitPolicy::Type)> {
+    // SAFETY: reads the planner's structures; marks belong to this planner run.
+    unsafe {
+        let mark = items::<pg_sys::PlanRowMark>((*root).rowMarks).into_iter().find(|m| (**m).rti == rti)?;
+        if (*mark).strength == pg_sys::LockClauseStrength::LCS_NONE {
+            return None;
+        }
+        if finish::locks_above(&*(*root).parse) {
+            return None;
+        }
+        // The executor leaves "parent" marks alone: the rows are locked already.
+        (*mark).isParent = true;
+        Some(((*mark).strength, (*mark).waitPolicy))
+    }
+}
+
+/// `get_relation_info_hook`: a distributed table is a foreign table to the planner.
+pub unsafe extern "C-unwind" fn relation_info(
+    root: *mut pg_sys::PlannerInfo,
+    relid: pg_sys::Oid,
+    inhparent: bool,
+    rel: *mut pg_sys::RelOptInfo,
+) {
+    guarded(|| {
+        // SAFETY: called by the planner while it builds the relation.
+        unsafe {
+            hooks::next_relation_info(root, relid, inhparent, rel);
+            let Some(map) = catalog_cache::cluster() else { return Ok(()) };
+            let Some((group, _)) = map.distribution(TableId(relid.to_u32())) else { return Ok(()) };
+            let rte = compat::planner_rte(root, (*rel).relid);
+            if (*rte).relkind == RELKIND_ONLY {
+                (*rte).relkind = pg_sys::RELKIND_PARTITIONED_TABLE as c_char;
+                return Ok(());
+            }
+            (*rte).relkind = pg_sys::RELKIND_FOREIGN_TABLE as c_char;
+            (*rte).inh = false;
+            (*rel).serverid = pg_sys::Oid::from(group.shards[0].0);
+            (*rel).fdwroutine = boundary(|| pg_sys::GetFdwRoutineByServerId((*rel).serverid));
+            (*rel).indexlist = std::ptr::null_mut();
+            (*rel).part_scheme = std::ptr::null_mut();
+            (*rel).boundinfo = std::ptr::null_mut();
+            (*rel).partexprs = std::ptr::null_mut();
+            (*rel).nullable_partexprs = std::ptr::null_mut();
+            (*rel).nparts = -1;
+        }
+        Ok(())
+    });
+}
+
+/// Marks the entries that a user named with ONLY.
+pub unsafe fn mark_only(rte: *mut pg_sys::RangeTblEntry) {
+    // SAFETY: the query tree is ours to change.
+    unsafe { (*rte).relkind = RELKIND_ONLY }
+}
+
+/// Whether an expression or query node may change anything, or differs from call to call.
+pub unsafe fn is_volatile(node: *mut Node) -> bool {
+    // SAFETY: a read-only walk.
+    unsafe { pg_sys::contain_volatile_functions(node) }
+}

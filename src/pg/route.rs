@@ -1,0 +1,285 @@
+//! The router's plan: the whole statement as one remote statement, without `standard_planner`.
+//!
+//! The statement is copied, what only this session knows becomes a parameter, and if every table in
+//! it is on one node ([`router::pins`]) Postgres prints it and a `ForeignScan` over no relation runs
+//! it. UPDATE and DELETE of one table without subqueries go to all its nodes the same way.
+
+use crate::catalog::ClusterMap;
+use crate::error::Result;
+use crate::node_as;
+use crate::pg::foreign_scan::parameter_of;
+use crate::pg::params::{Parameters, Volatile};
+use crate::pg::planner::Tables;
+use crate::pg::query_tree::Reader;
+use crate::pg::shippable::{self, Vocabulary};
+use crate::pg::tree::{self, Node, items, list_of};
+use crate::pg::{compat, print, scan, tuple};
+use crate::plan::remote::{Effect, RemotePlan, Source, Target, Tier};
+use crate::plan::router;
+use pgrx::pg_sys;
+use std::ptr;
+
+type Reason = String;
+
+/// The plan, or why the router cannot serve the statement.
+pub unsafe fn plan(
+    query: *mut pg_sys::Query,
+    map: &ClusterMap,
+    tables: &Tables,
+) -> Result<std::result::Result<*mut pg_sys::PlannedStmt, Reason>> {
+    // SAFETY: `query` is analyzed, rewritten and locked.
+    unsafe {
+        if let Some(reason) = refuses(query, map, tables) {
+            return Ok(Err(reason));
+        }
+        let mut vocabulary = Vocabulary::default();
+        for t in tables.distributed.iter().chain(&tables.reference) {
+            vocabulary.add_table(pg_sys::Oid::from(t.0));
+        }
+        let mut parameters = Parameters::default();
+        let copy = tree::copy(query);
+        if (*copy).commandType == pg_sys::CmdType::CMD_INSERT {
+            // One VALUES row: each expression runs once, so the coordinator may run it.
+            for tle in items::<pg_sys::TargetEntry>((*copy).targetList) {
+                (*tle).expr = parameters.extract((*tle).expr.cast(), &vocabulary, Volatile::Once).cast();
+            }
+        }
+        let sent = parameters.extract(copy.cast(), &vocabulary, Volatile::PerRow).cast::<pg_sys::Query>();
+        if let Some(reason) = shippable::why_not(sent.cast(), &vocabulary) {
+            return Ok(Err(reason));
+        }
+        let count = parameters.expressions.len();
+        let (tier, target) = match choose(sent, map, tables, &mut parameters) {
+            Ok(choice) => choice,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        let returns = if (*query).commandType == pg_sys::CmdType::CMD_SELECT { (*query).targetList } else { (*query).returningList };
+        let outputs: Vec<*mut pg_sys::TargetEntry> =
+            items::<pg_sys::TargetEntry>(returns).into_iter().filter(|t| !(**t).resjunk).collect();
+        let effect = if tables.modifies {
+            Effect::Write
+        } else if tables.locks {
+            Effect::Lock
+        } else {
+            Effect::Read { alone: true, snapshot: true }
+        };
+        let remote = RemotePlan {
+            tier,
+            sql: print::query_text(sent),
+            sent: count,
+            target: target.clone(),
+            effect,
+            columns: (0..outputs.len()).map(Source::Remote).collect(),
+            relation: target.table(),
+            sets_tag: (*query).canSetTag,
+            reason: None,
+        };
+        Ok(Ok(planned_stmt(query, &remote, &outputs, parameters.expressions, map)?))
+    }
+}
+
+/// Statements that the router leaves to the fallback without a closer look.
+unsafe fn refuses(query: *mut pg_sys::Query, map: &ClusterMap, tables: &Tables) -> Option<Reason> {
+    // SAFETY: reads an analyzed query.
+    unsafe {
+        let q = &*query;
+        if tables.secured {
+            return Some("row security or a security barrier applies".into());
+        }
+        if tables.only {
+            return Some("a distributed table is named with ONLY".into());
+        }
+        if let Some(local) = tables.local {
+            return Some(format!("table {} is only on the coordinator", tuple::qualified_name(local).replace('"', "")));
+        }
+        if q.hasModifyingCTE {
+            return Some("a CTE modifies data".into());
+        }
+        match q.commandType {
+            pg_sys::CmdType::CMD_SELECT => None,
+            pg_sys::CmdType::CMD_INSERT | pg_sys::CmdType::CMD_UPDATE | pg_sys::CmdType::CMD_DELETE => {
+                let rte = tree::entry(q.rtable, q.resultRelation as u32);
+                let table = crate::catalog::TableId((*rte).relid.to_u32());
+                let Some((_, key)) = map.distribution(table) else {
+                    return Some("a reference table is written".into());
+                };
+                if q.commandType == pg_sys::CmdType::CMD_INSERT {
+                    let sources = items::<Node>((*q.jointree).fromlist);
+                    return (!sources.is_empty()).then(|| "it inserts more than one row".into());
+                }
+                if q.commandType == pg_sys::CmdType::CMD_UPDATE
+                    && items::<pg_sys::TargetEntry>(q.targetList).into_iter().any(|t| !(*t).resjunk && (*t).resno == key)
+                {
+                    return Some("it changes the shard key".into());
+                }
+                None
+            }
+            _ => Some("MERGE is split on the coordinator".into()),
+        }
+    }
+}
+
+unsafe fn choose(
+    sent: *mut pg_sys::Query,
+    map: &ClusterMap,
+    tables: &Tables,
+    parameters: &mut Parameters,
+) -> std::result::Result<(Tier, Target), Reason> {
+    // SAFETY: `sent` is our copy.
+    unsafe {
+        if (*sent).commandType == pg_sys::CmdType::CMD_INSERT {
+            return insert_target(sent, map, parameters).map(|t| (Tier::Router, t));
+        }
+        let mut reader = Reader::new(map, tables.distributed.iter().copied());
+        let level = reader.read(sent);
+        let values = std::mem::take(&mut reader.values);
+        match router::pins(&level) {
+            Ok(pins) => one_node(&pins, &values, map, parameters).map(|t| (Tier::Router, t)),
+            Err(router::Unpinned(table)) => {
+                let single = tables.distributed.len() == 1 && tables.reference.is_empty() && !(*sent).hasSubLinks;
+                let plain = (*sent).commandType != pg_sys::CmdType::CMD_SELECT
+                    && (*sent).cteList.is_null()
+                    && items::<Node>((*(*sent).jointree).fromlist).len() == 1;
+                if single && plain {
+                    return Ok((Tier::Pushdown, Target::All { table }));
+                }
+                let name = tuple::qualified_name(pg_sys::Oid::from(table.0)).replace('"', "");
+                Err(format!("the shard key of {name} is not pinned to one value"))
+            }
+        }
+    }
+}
+
+/// All tables have to be on the node of one key.
+unsafe fn one_node(
+    pins: &router::Pins,
+    values: &[*mut Node],
+    map: &ClusterMap,
+    parameters: &mut Parameters,
+) -> std::result::Result<Target, Reason> {
+    // SAFETY: values are expressions of the statement that is sent.
+    unsafe {
+        let Some((table, value)) = pins.first().copied() else { return Err("it names no distributed table".into()) };
+        let group = |t| match map.table(t).map(|t| &t.spread) {
+            Some(crate::catalog::Spread::Distributed { group, .. }) => Some(*group),
+            _ => None,
+        };
+        if pins.iter().all(|(t, v)| *v == value && group(*t) == group(table)) {
+            let parameter = parameter_of(values[value], parameters).ok_or("its shard key is not known")?;
+            return Ok(Target::Key { table, parameter });
+        }
+        // Different values, or groups: only constants tell now whether they meet on one node.
+        let mut nodes = Vec::new();
+        for (t, v) in pins {
+            let Some(c) = node_as!(values[*v], T_Const) else {
+                return Err("its tables are pinned to different parameters".into());
+            };
+            let c = c.cast::<pg_sys::Const>();
+            let Some((g, _)) = map.distribution(*t) else { return Err("a table is not distributed any more".into()) };
+            let Ok(mut hasher) = crate::pg::hash::KeyHasher::for_type(*t, (*c).consttype) else {
+                return Err("a shard key cannot be hashed".into());
+            };
+            nodes.push(hasher.node(g, Some((*c).constvalue)));
+        }
+        if nodes.iter().any(|n| *n != nodes[0]) {
+            return Err("its shard keys are on different nodes".into());
+        }
+        // A later move of either shard invalidates the plan with the cluster map.
+        let parameter = parameter_of(values[value], parameters).ok_or("its shard key is not known")?;
+        Ok(Target::Key { table, parameter })
+    }
+}
+
+/// The node of the one row of an INSERT.
+unsafe fn insert_target(
+    sent: *mut pg_sys::Query,
+    map: &ClusterMap,
+    parameters: &mut Parameters,
+) -> std::result::Result<Target, Reason> {
+    // SAFETY: reads our copy.
+    unsafe {
+        let rte = tree::entry((*sent).rtable, (*sent).resultRelation as u32);
+        let table = crate::catalog::TableId((*rte).relid.to_u32());
+        let Some((_, key)) = map.distribution(table) else { return Err("a reference table is written".into()) };
+        let tle = items::<pg_sys::TargetEntry>((*sent).targetList).into_iter().find(|t| (**t).resno == key);
+        let expr: *mut Node = match tle {
+            Some(tle) => crate::pg::query_tree::strip_relabel((*tle).expr.cast()),
+            None => ptr::null_mut(),
+        };
+        let null = node_as!(expr, T_Const).is_some_and(|c| (*c.cast::<pg_sys::Const>()).constisnull);
+        if expr.is_null() || null {
+            // No key is a NULL key, which has a shard too.
+            let c = pg_sys::makeConst(pg_sys::INT4OID, -1, pg_sys::InvalidOid, 4, pg_sys::Datum::from(0), true, true);
+            return Ok(Target::Key { table, parameter: parameters.add(c.cast()) });
+        }
+        match parameter_of(expr, parameters) {
+            Some(parameter) => Ok(Target::Key { table, parameter }),
+            None => Err("the new row's shard key is not known before it runs".into()),
+        }
+    }
+}
+
+/// A `PlannedStmt` around one `ForeignScan`.
+unsafe fn planned_stmt(
+    query: *mut pg_sys::Query,
+    remote: &RemotePlan,
+    outputs: &[*mut pg_sys::TargetEntry],
+    parameters: Vec<*mut Node>,
+    map: &ClusterMap,
+) -> Result<*mut pg_sys::PlannedStmt> {
+    // SAFETY: all nodes are made in the planner's memory context; Vars of the output list keep the
+    // numbers of the query's own range table, which comes first in the flat one.
+    unsafe {
+        let stmt = tree::make::<pg_sys::PlannedStmt>(pg_sys::NodeTag::T_PlannedStmt);
+        (*stmt).commandType = (*query).commandType;
+        (*stmt).queryId = (*query).queryId;
+        (*stmt).hasReturning = !(*query).returningList.is_null();
+        (*stmt).canSetTag = (*query).canSetTag;
+        (*stmt).dependsOnRole = (*query).hasRowSecurity;
+        (*stmt).stmt_location = (*query).stmt_location;
+        (*stmt).stmt_len = (*query).stmt_len;
+        compat::flatten_range_tables(query, stmt);
+        if (*query).resultRelation > 0 {
+            (*stmt).resultRelations = pg_sys::lappend_int(ptr::null_mut(), (*query).resultRelation);
+        }
+        let mut tlist = ptr::null_mut();
+        let mut scan_tlist = ptr::null_mut();
+        for (i, tle) in outputs.iter().enumerate() {
+            let resno = i as i16 + 1;
+            let expr = (**tle).expr.cast::<Node>();
+            scan_tlist = pg_sys::lappend(
+                scan_tlist,
+                pg_sys::makeTargetEntry(tree::copy(expr).cast(), resno, (**tle).resname, false).cast(),
+            );
+            let var = pg_sys::makeVar(
+                pg_sys::INDEX_VAR,
+                resno,
+                pg_sys::exprType(expr),
+                pg_sys::exprTypmod(expr),
+                pg_sys::exprCollation(expr),
+                0,
+            );
+            let out = pg_sys::makeTargetEntry(var.cast(), resno, (**tle).resname, false);
+            (*out).resorigtbl = (**tle).resorigtbl;
+            (*out).resorigcol = (**tle).resorigcol;
+            tlist = pg_sys::lappend(tlist, out.cast());
+        }
+        let plan = pg_sys::make_foreignscan(
+            tlist,
+            ptr::null_mut(),
+            0,
+            list_of(parameters.into_iter().map(|p| pg_sys::expression_planner(p.cast()).cast::<Node>())),
+            scan::private_list(remote, 0)?,
+            scan_tlist,
+            ptr::null_mut(),
+            ptr::null_mut(),
+        );
+        let server = map.distribution(remote.target.table()).map_or(0, |(g, _)| g.shards[0].0);
+        (*plan).fs_server = pg_sys::Oid::from(server);
+        (*plan).scan.plan.startup_cost = 100.0;
+        (*plan).scan.plan.total_cost = 101.0;
+        (*plan).scan.plan.plan_rows = 1.0;
+        (*stmt).planTree = plan.cast();
+        Ok(stmt)
+    }
+}

@@ -1,0 +1,523 @@
+//! Runs one [`RemotePlan`]: the executor side of the foreign scan.
+//!
+//! When the first row is asked for, the parameters are evaluated, the nodes chosen, and the
+//! statement sent to all of them at once; rows come from whichever node has one. Each node's rows
+//! arrive page by page through a portal, so memory stays flat and several scans share a
+//! connection. A scan that is read more than once keeps its rows in a tuplestore.
+
+use crate::catalog::{ClusterMap, NodeId, ShardIndex, TableId};
+use crate::error::{Error, Result, sqlstate};
+use crate::pg::codec::{Codec, TransmissionMode};
+use crate::pg::guard::boundary;
+use crate::pg::session::{Access, Fetch, Param, Row, Statement, Stream, wait_any};
+use crate::pg::{catalog_cache, readers, slot, tree, tuple};
+use crate::plan::remote::{Effect, RemotePlan, Source, Target};
+use pgrx::pg_sys;
+use std::ptr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+/// Flag in `fdw_private`: the scan is read again from the start with the same parameters.
+pub const FLAG_RESCANNED: i32 = 1;
+
+/// What a node returned, for EXPLAIN ANALYZE.
+pub struct TaskReport {
+    pub node: NodeId,
+    pub rows: u64,
+    pub elapsed: Duration,
+}
+
+/// A scan in execution.
+pub struct Scan {
+    pub plan: RemotePlan,
+    map: Rc<ClusterMap>,
+    node: *mut pg_sys::ForeignScanState,
+    /// One per remote column, in the order of the remote SELECT list.
+    columns: Vec<Codec>,
+    whole_row: Vec<(usize, pg_sys::TupleDesc)>,
+    parameters: Vec<(*mut pg_sys::ExprState, Codec, pg_sys::Oid)>,
+    reads_executor_params: bool,
+    streams: Vec<Stream>,
+    opened: bool,
+    started: Option<Instant>,
+    pub reports: Vec<TaskReport>,
+    rescanned: bool,
+    store: *mut pg_sys::Tuplestorestate,
+}
+
+impl Scan {
+    /// Prepares a scan; nothing is sent yet.
+    pub unsafe fn begin(node: *mut pg_sys::ForeignScanState) -> Result<Box<Scan>> {
+        // SAFETY: the plan was made by `foreign_scan` or `route`; all memory is the query's.
+        unsafe {
+            let plan = (*node).ss.ps.plan.cast::<pg_sys::ForeignScan>();
+            let (remote, flags) = plan_of(plan)?;
+            let map = catalog_cache::cluster()
+                .ok_or_else(|| Error::new(sqlstate::UNDEFINED_OBJECT, "extension \"sharding\" is gone"))?;
+            let desc = (*(*node).ss.ss_ScanTupleSlot).tts_tupleDescriptor;
+            let mut columns = Vec::new();
+            let mut whole_row = Vec::new();
+            for (i, source) in remote.columns.iter().enumerate() {
+                let attr = tuple::attribute(desc, i);
+                match source {
+                    Source::Remote(_) => columns.push(Codec::new((*attr).atttypid, (*attr).atttypmod)),
+                    Source::TableOid => {}
+                    Source::WholeRow { .. } => {
+                        for c in tuple::columns(pg_sys::Oid::from(remote.relation.0)) {
+                            columns.push(Codec::new(c.type_oid, c.typmod));
+                        }
+                        let row_desc = boundary(|| pg_sys::lookup_rowtype_tupdesc_copy((*attr).atttypid, -1));
+                        whole_row.push((i, row_desc));
+                    }
+                }
+            }
+            let exprs = (*plan).fdw_exprs;
+            let states = tree::items::<pg_sys::ExprState>(boundary(|| {
+                pg_sys::ExecInitExprList(exprs, &mut (*node).ss.ps)
+            }));
+            let parameters = tree::items::<pg_sys::Node>(exprs)
+                .into_iter()
+                .zip(states)
+                .map(|(e, state)| {
+                    let oid = pg_sys::exprType(e);
+                    (state, Codec::new(oid, -1), oid)
+                })
+                .collect();
+            let reads_executor_params = !(*plan).scan.plan.extParam.is_null()
+                && tree::items::<pg_sys::Node>(exprs).into_iter().any(|e| {
+                    tree::walk(e, |n| {
+                        let exec = (*n).type_ == pg_sys::NodeTag::T_Param
+                            && (*n.cast::<pg_sys::Param>()).paramkind == pg_sys::ParamKind::PARAM_EXEC;
+                        if exec { tree::Visit::Stop } else { tree::Visit::Deeper }
+                    })
+                });
+            Ok(Box::new(Scan {
+                plan: remote,
+                map,
+                node,
+                columns,
+                whole_row,
+                parameters,
+                reads_executor_params,
+                streams: Vec::new(),
+                opened: false,
+                started: None,
+                reports: Vec::new(),
+                rescanned: flags & FLAG_RESCANNED != 0,
+                store: ptr::null_mut(),
+            }))
+        }
+    }
+
+    /// Whether the statement can be sent before anybody asks for a row.
+    pub fn can_open_early(&self) -> bool {
+        !self.opened && !self.reads_executor_params && !matches!(self.plan.effect, Effect::Write)
+    }
+
+    /// Sends the statement and waits until every node has taken its snapshot.
+    pub unsafe fn open_early(&mut self) -> Result<()> {
+        // SAFETY: called while the scan's executor state lives.
+        unsafe { self.open()? };
+        self.streams.iter_mut().try_for_each(Stream::wait_bound)
+    }
+
+    unsafe fn estate(&self) -> *mut pg_sys::EState {
+        // SAFETY: the scan lives within its executor state.
+        unsafe { (*self.node).ss.ps.state }
+    }
+
+    unsafe fn open(&mut self) -> Result<()> {
+        // SAFETY: parameter expressions are evaluated in the scan's own expression context; values
+        // live until the statement is sent.
+        unsafe {
+            self.opened = true;
+            crate::pg::pending::flush()?;
+            if self.plan.effect == Effect::Write {
+                readers::bind_all()?;
+            }
+            let econtext = (*self.node).ss.ps.ps_ExprContext;
+            let mut values = Vec::with_capacity(self.parameters.len());
+            for (state, _, _) in &self.parameters {
+                values.push(slot::evaluate(*state, econtext));
+            }
+            let nodes = self.nodes_for(&values)?;
+            let sent = self.plan.sent;
+            let mut params: Vec<Param> = Vec::with_capacity(sent);
+            let text_mode = self.parameters[..sent].iter().any(|(_, c, _)| !c.binary).then(TransmissionMode::enter);
+            for ((_, codec, _), value) in self.parameters[..sent].iter_mut().zip(&values) {
+                params.push(codec.param(*value));
+            }
+            drop(text_mode);
+            let binary: Vec<bool> = self.columns.iter().map(|c| c.binary).collect();
+            let (access, fetch) = self.access(nodes.len());
+            let statement = Statement { sql: &self.plan.sql, params: &params, result_binary: &binary };
+            self.started = Some(Instant::now());
+            for node in nodes {
+                self.streams.push(Stream::open(node, &statement, access, fetch)?);
+                self.reports.push(TaskReport { node, rows: 0, elapsed: Duration::ZERO });
+            }
+            Ok(())
+        }
+    }
+
+    unsafe fn access(&self, nodes: usize) -> (Access, Fetch) {
+        // SAFETY: reads executor state.
+        unsafe {
+            match self.plan.effect {
+                Effect::Write if self.columns.is_empty() => (Access::Write, Fetch::All),
+                Effect::Write => (Access::Write, Fetch::Pages),
+                Effect::Lock => (Access::Read, Fetch::Pages),
+                Effect::Read { alone, snapshot } => {
+                    if (alone || snapshot) && is_whole_transaction(self.estate()) {
+                        if alone && nodes == 1 {
+                            return (Access::ReadAlone, Fetch::All);
+                        }
+                        if snapshot {
+                            return (Access::ReadSnapshot, Fetch::Pages);
+                        }
+                    }
+                    (Access::Read, Fetch::Pages)
+                }
+            }
+        }
+    }
+
+    /// The nodes that the parameters' values lead to.
+    unsafe fn nodes_for(&self, values: &[Option<pg_sys::Datum>]) -> Result<Vec<NodeId>> {
+        let table = self.plan.target.table();
+        let (group, _) = self.map.distribution(table).ok_or_else(|| gone(table))?;
+        // SAFETY: values have the types of the parameter expressions.
+        let Some(shards) = (unsafe { self.shards_for(values)? }) else { return Ok(group.nodes()) };
+        let mut nodes: Vec<NodeId> = shards.into_iter().map(|s| group.node_of(s)).collect();
+        nodes.sort();
+        nodes.dedup();
+        Ok(nodes)
+    }
+
+    /// The shards that the parameters' values lead to; `None` is all of them. Never empty: where
+    /// no row can match, an aggregate in the remote statement still owes its row.
+    unsafe fn shards_for(&self, values: &[Option<pg_sys::Datum>]) -> Result<Option<Vec<ShardIndex>>> {
+        let table = self.plan.target.table();
+        let (group, _) = self.map.distribution(table).ok_or_else(|| gone(table))?;
+        // SAFETY: values have the types of the parameter expressions.
+        unsafe {
+            match &self.plan.target {
+                Target::All { .. } => Ok(None),
+                Target::Key { parameter, .. } => {
+                    let mut hasher = crate::pg::hash::KeyHasher::for_type(table, self.parameters[*parameter].2)?;
+                    Ok(Some(vec![hasher.shard(group, values[*parameter])]))
+                }
+                Target::Keys { parameter, .. } => {
+                    let element = pg_sys::get_element_type(pg_sys::getBaseType(self.parameters[*parameter].2));
+                    let mut hasher = crate::pg::hash::KeyHasher::for_type(table, element)?;
+                    let keys = values[*parameter].map_or_else(Vec::new, |a| tuple::array_elements(a, element));
+                    let mut shards: Vec<ShardIndex> =
+                        keys.into_iter().flatten().map(|v| hasher.shard(group, Some(v))).collect();
+                    shards.sort();
+                    shards.dedup();
+                    Ok(Some(if shards.is_empty() { vec![ShardIndex(0)] } else { shards }))
+                }
+            }
+        }
+    }
+
+    /// The nodes for EXPLAIN without running: `None` if only execution can tell.
+    pub unsafe fn nodes_for_explain(&self) -> Option<Vec<NodeId>> {
+        if !self.reports.is_empty() {
+            return Some(self.reports.iter().map(|r| r.node).collect());
+        }
+        // SAFETY: constants are readable without execution.
+        unsafe { self.nodes_for(&self.constants()?).ok() }
+    }
+
+    /// The shards that the constants lead to, for EXPLAIN.
+    pub unsafe fn shards_for_explain(&self) -> Option<Vec<ShardIndex>> {
+        // SAFETY: as above.
+        unsafe { self.shards_for(&self.constants()?).ok().flatten() }
+    }
+
+    /// The values of the parameter that chooses the nodes, if it is a constant.
+    unsafe fn constants(&self) -> Option<Vec<Option<pg_sys::Datum>>> {
+        // SAFETY: reads the plan.
+        unsafe {
+            let plan = (*self.node).ss.ps.plan.cast::<pg_sys::ForeignScan>();
+            let exprs = tree::items::<pg_sys::Node>((*plan).fdw_exprs);
+            let mut values = vec![None; exprs.len()];
+            if let Target::Key { parameter, .. } | Target::Keys { parameter, .. } = &self.plan.target {
+                let c = crate::node_as!(*exprs.get(*parameter)?, T_Const)?.cast::<pg_sys::Const>();
+                values[*parameter] = (!(*c).constisnull).then_some((*c).constvalue);
+            }
+            Some(values)
+        }
+    }
+
+    pub fn cluster(&self) -> &ClusterMap {
+        &self.map
+    }
+
+    /// Fills the scan's slot with the next row, or leaves it empty at the end.
+    pub unsafe fn next(&mut self) -> Result<*mut pg_sys::TupleTableSlot> {
+        // SAFETY: the slot is the scan's own.
+        unsafe {
+            let slot = (*self.node).ss.ss_ScanTupleSlot;
+            slot::clear(slot);
+            if self.rescanned {
+                self.next_stored(slot)?;
+            } else {
+                self.fetch(slot)?;
+            }
+            Ok(slot)
+        }
+    }
+
+    unsafe fn next_stored(&mut self, slot: *mut pg_sys::TupleTableSlot) -> Result<()> {
+        // SAFETY: the store lives in the query's memory; the slot is minimal-tuple compatible.
+        unsafe {
+            if self.store.is_null() {
+                let old = pg_sys::MemoryContextSwitchTo((*self.estate()).es_query_cxt);
+                self.store = pg_sys::tuplestore_begin_heap(false, false, pg_sys::work_mem);
+                pg_sys::tuplestore_set_eflags(self.store, pg_sys::EXEC_FLAG_REWIND as i32);
+                let context = pg_sys::AllocSetContextCreateExtended(
+                    (*self.estate()).es_query_cxt,
+                    c"sharding rows".as_ptr(),
+                    0,
+                    8 * 1024,
+                    1024 * 1024,
+                );
+                pg_sys::MemoryContextSwitchTo(context);
+                while self.fetch(slot)? {
+                    let store = self.store;
+                    boundary(|| pg_sys::tuplestore_puttupleslot(store, slot));
+                    slot::clear(slot);
+                    pg_sys::MemoryContextReset(context);
+                }
+                pg_sys::MemoryContextSwitchTo(old);
+                pg_sys::MemoryContextDelete(context);
+            }
+            let scratch = self.scratch_slot();
+            let store = self.store;
+            if boundary(|| pg_sys::tuplestore_gettupleslot(store, true, false, scratch)) {
+                slot::copy(slot, scratch);
+            }
+            Ok(())
+        }
+    }
+
+    /// A minimal-tuple slot of the scan's row type, made once per executor state.
+    unsafe fn scratch_slot(&self) -> *mut pg_sys::TupleTableSlot {
+        // SAFETY: the slot is in the tuple table, which the executor frees.
+        unsafe {
+            let desc = (*(*self.node).ss.ss_ScanTupleSlot).tts_tupleDescriptor;
+            let old = pg_sys::MemoryContextSwitchTo((*self.estate()).es_query_cxt);
+            let slot = SCRATCH.with(|s| {
+                let mut s = s.borrow_mut();
+                if let Some((_, slot)) = s.iter().find(|(owner, _)| *owner == self.node) {
+                    return *slot;
+                }
+                let slot = pg_sys::ExecInitExtraTupleSlot(self.estate(), desc, &raw const pg_sys::TTSOpsMinimalTuple);
+                s.push((self.node, slot));
+                slot
+            });
+            pg_sys::MemoryContextSwitchTo(old);
+            slot
+        }
+    }
+
+    /// The next row from any node; `false` at the end.
+    unsafe fn fetch(&mut self, slot: *mut pg_sys::TupleTableSlot) -> Result<bool> {
+        // SAFETY: values are allocated in the current (per-tuple) memory context.
+        unsafe {
+            if !self.opened {
+                self.open()?;
+            }
+            loop {
+                if self.streams.is_empty() {
+                    return Ok(false);
+                }
+                let i = if self.streams.len() == 1 {
+                    0
+                } else {
+                    wait_any(&mut self.streams.iter_mut().collect::<Vec<_>>())?
+                };
+                match self.streams[i].next()? {
+                    Some(row) => {
+                        let node = self.streams[i].node();
+                        if let Some(report) = self.reports.iter_mut().find(|r| r.node == node) {
+                            report.rows += 1;
+                        }
+                        self.store_row(&row, slot)?;
+                        return Ok(true);
+                    }
+                    None => {
+                        let stream = self.streams.remove(i);
+                        self.finished(&stream);
+                    }
+                }
+            }
+        }
+    }
+
+    unsafe fn finished(&mut self, stream: &Stream) {
+        // SAFETY: the executor state lives.
+        unsafe {
+            let counts = self.plan.effect == Effect::Write;
+            if counts && self.plan.sets_tag {
+                (*self.estate()).es_processed += stream.rows_affected();
+            }
+            if let Some(report) = self.reports.iter_mut().find(|r| r.node == stream.node()) {
+                report.elapsed = self.started.map_or(Duration::ZERO, |s| s.elapsed());
+                if counts {
+                    report.rows = stream.rows_affected();
+                }
+            }
+        }
+    }
+
+    unsafe fn store_row(&mut self, row: &Row, slot: *mut pg_sys::TupleTableSlot) -> Result<()> {
+        // SAFETY: the slot has one value per output column.
+        unsafe {
+            if row.len() != self.columns.len() {
+                return Err(Error::new(sqlstate::PROTOCOL_VIOLATION, "node sent a row of another shape"));
+            }
+            let values = (*slot).tts_values;
+            let nulls = (*slot).tts_isnull;
+            for i in 0..self.plan.columns.len() {
+                let value = match self.plan.columns[i] {
+                    Source::Remote(c) => match row.get(c) {
+                        Some(bytes) => Some(self.columns[c].decode(bytes)?),
+                        None => None,
+                    },
+                    Source::TableOid => Some(pg_sys::Datum::from(pg_sys::Oid::from(self.plan.relation.0))),
+                    Source::WholeRow { first } => {
+                        let desc = self.whole_row.iter().find(|(at, _)| *at == i).map(|(_, d)| *d);
+                        Some(self.whole_row(row, first, desc.unwrap_or(ptr::null_mut()))?)
+                    }
+                };
+                *values.add(i) = value.unwrap_or(pg_sys::Datum::from(0));
+                *nulls.add(i) = value.is_none();
+            }
+            pg_sys::ExecStoreVirtualTuple(slot);
+            Ok(())
+        }
+    }
+
+    /// A composite value of the table's row type; dropped columns are NULL.
+    unsafe fn whole_row(&mut self, row: &Row, first: usize, desc: pg_sys::TupleDesc) -> Result<pg_sys::Datum> {
+        // SAFETY: `desc` is the row type's; remote columns from `first` on follow its live attributes.
+        unsafe {
+            let natts = (*desc).natts as usize;
+            let mut values = vec![pg_sys::Datum::from(0); natts];
+            let mut nulls = vec![true; natts];
+            let mut column = first;
+            for i in 0..natts {
+                if (*tuple::attribute(desc, i)).attisdropped {
+                    continue;
+                }
+                if let Some(bytes) = row.get(column) {
+                    values[i] = self.columns[column].decode(bytes)?;
+                    nulls[i] = false;
+                }
+                column += 1;
+            }
+            let formed = pg_sys::heap_form_tuple(desc, values.as_mut_ptr(), nulls.as_mut_ptr());
+            Ok(pg_sys::heap_copy_tuple_as_datum(formed, desc))
+        }
+    }
+
+    /// Starts over: from the store if nothing changed, else with new parameters.
+    pub unsafe fn rescan(&mut self) {
+        // SAFETY: called by the executor.
+        unsafe {
+            let params_changed = !(*self.node).ss.ps.chgParam.is_null();
+            if self.rescanned && !(params_changed && self.reads_executor_params) {
+                if !self.store.is_null() {
+                    pg_sys::tuplestore_rescan(self.store);
+                }
+                return;
+            }
+            if !self.store.is_null() {
+                pg_sys::tuplestore_end(self.store);
+                self.store = ptr::null_mut();
+            }
+            self.streams.clear();
+            self.opened = false;
+        }
+    }
+
+    /// Ends the scan: portals are closed, the store is freed.
+    pub unsafe fn end(&mut self) {
+        self.streams.clear();
+        SCRATCH.with(|s| s.borrow_mut().retain(|(owner, _)| *owner != self.node));
+        if !self.store.is_null() {
+            // SAFETY: the store was made by this scan.
+            unsafe { pg_sys::tuplestore_end(self.store) };
+            self.store = ptr::null_mut();
+        }
+    }
+}
+
+thread_local! {
+    static SCRATCH: std::cell::RefCell<Vec<(*mut pg_sys::ForeignScanState, *mut pg_sys::TupleTableSlot)>> =
+        const { std::cell::RefCell::new(Vec::new()) };
+}
+
+impl Drop for Scan {
+    fn drop(&mut self) {
+        let node = self.node;
+        let _ = SCRATCH.try_with(|s| s.borrow_mut().retain(|(owner, _)| *owner != node));
+    }
+}
+
+/// The plan and flags in a ForeignScan's `fdw_private`.
+pub unsafe fn plan_of(plan: *mut pg_sys::ForeignScan) -> Result<(RemotePlan, i32)> {
+    // SAFETY: the list was made by `private_list`.
+    unsafe {
+        let private = tree::items::<pg_sys::Node>((*plan).fdw_private);
+        let remote = RemotePlan::decode(tree::const_bytes(private[0].cast()))?;
+        let flags = private.get(1).map_or(0, |n| (*n.cast::<pg_sys::Integer>()).ival);
+        Ok((remote, flags))
+    }
+}
+
+/// `fdw_private` for a plan.
+pub unsafe fn private_list(plan: &RemotePlan, flags: i32) -> Result<*mut pg_sys::List> {
+    // SAFETY: nodes are made in the current memory context.
+    unsafe {
+        let bytes = tree::bytes_const(&plan.encode()?).cast::<pg_sys::Node>();
+        let flags = pg_sys::makeInteger(flags).cast::<pg_sys::Node>();
+        Ok(tree::list_of([bytes, flags]))
+    }
+}
+
+/// Whether this statement is the whole transaction: sent by the client alone, outside any block.
+unsafe fn is_whole_transaction(estate: *mut pg_sys::EState) -> bool {
+    // SAFETY: reads backend state.
+    unsafe {
+        if pg_sys::IsTransactionBlock() || pg_sys::GetCurrentTransactionNestLevel() > 1 {
+            return false;
+        }
+        let portal = pg_sys::ActivePortal;
+        if portal.is_null() || *(*portal).name != 0 {
+            return false;
+        }
+        let stmts = tree::items::<pg_sys::PlannedStmt>((*portal).stmts);
+        stmts.len() == 1
+            && stmts[0] == (*estate).es_plannedstmt
+            && crate::pg::session::used_in_transaction().is_empty()
+    }
+}
+
+fn gone(table: TableId) -> Error {
+    Error::new(sqlstate::UNDEFINED_TABLE, format!("table with OID {} is not distributed any more", table.0))
+}
+
+/// Whether a foreign scan is one of this extension's.
+pub unsafe fn is_ours(plan: *mut pg_sys::ForeignScan) -> bool {
+    // SAFETY: reads the plan.
+    unsafe {
+        let private = tree::items::<pg_sys::Node>((*plan).fdw_private);
+        catalog_cache::cluster().is_some_and(|m| m.nodes.iter().any(|n| n.id.0 == (*plan).fs_server.to_u32()))
+            && private.len() == 2
+            && (*private[0]).type_ == pg_sys::NodeTag::T_Const
+    }
+}

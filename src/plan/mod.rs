@@ -1,0 +1,5 @@
+//! From the shape of a query to where it runs. Pure: no Postgres types, no IO.
+
+pub mod remote;
+pub mod router;
+pub mod write;

@@ -1,0 +1,108 @@
+//! What a plan node carries: one remote statement and where it goes. Plans hold bytes, never
+//! pointers: this is what `postcard` puts into `fdw_private`.
+
+use crate::catalog::TableId;
+use crate::error::{Error, Result, sqlstate};
+use serde::{Deserialize, Serialize};
+
+/// The tier that made a plan, for EXPLAIN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Tier {
+    /// The whole query on the one node that has the key.
+    Router,
+    /// The whole statement on every node that has a shard of the table.
+    Pushdown,
+    /// A scan of one table below a plan that Postgres made.
+    Fallback,
+}
+
+/// Where a statement goes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Target {
+    /// The node of the shard that holds this key (a parameter index) of this table.
+    Key { table: TableId, parameter: usize },
+    /// The nodes of the shards that hold the keys in this array parameter.
+    Keys { table: TableId, parameter: usize },
+    /// Every node with a shard of the table.
+    All { table: TableId },
+}
+
+impl Target {
+    pub fn table(&self) -> TableId {
+        match self {
+            Target::Key { table, .. } | Target::Keys { table, .. } | Target::All { table } => *table,
+        }
+    }
+}
+
+/// Where an output column comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Source {
+    /// Column `n` (0-based) of the remote result.
+    Remote(usize),
+    /// The table's OID on the coordinator.
+    TableOid,
+    /// The whole row, of the remote columns from this one on, one per attribute not dropped.
+    WholeRow { first: usize },
+}
+
+/// How rows are locked on the node while they are read, and what the statement does there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Effect {
+    /// Reads only; `alone` if the whole statement is this one task and could run in autocommit,
+    /// `snapshot` if the statement consists of reads only.
+    Read { alone: bool, snapshot: bool },
+    /// Reads and locks.
+    Lock,
+    /// Writes; its rows count for the command tag.
+    Write,
+}
+
+/// One remote statement.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemotePlan {
+    pub tier: Tier,
+    pub sql: String,
+    /// How many of the parameters the statement has; those after it only choose the nodes.
+    pub sent: usize,
+    pub target: Target,
+    pub effect: Effect,
+    pub columns: Vec<Source>,
+    /// The relation whose row type a whole-row column has.
+    pub relation: TableId,
+    /// The statement's rows count for the command tag (not a CTE's).
+    pub sets_tag: bool,
+    /// Why it was not served by a cheaper tier.
+    pub reason: Option<String>,
+}
+
+impl RemotePlan {
+    pub fn encode(&self) -> Result<Vec<u8>> {
+        postcard::to_stdvec(self).map_err(|e| Error::new(sqlstate::INTERNAL, format!("cannot encode a plan: {e}")))
+    }
+
+    pub fn decode(bytes: &[u8]) -> Result<RemotePlan> {
+        postcard::from_bytes(bytes).map_err(|e| Error::new(sqlstate::INTERNAL, format!("cannot decode a plan: {e}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_survives_its_bytes() {
+        let plan = RemotePlan {
+            tier: Tier::Router,
+            sql: "SELECT 1".into(),
+            sent: 1,
+            target: Target::Key { table: TableId(7), parameter: 0 },
+            effect: Effect::Read { alone: true, snapshot: true },
+            columns: vec![Source::Remote(0), Source::TableOid],
+            relation: TableId(7),
+            sets_tag: true,
+            reason: None,
+        };
+        assert_eq!(RemotePlan::decode(&plan.encode().unwrap()).unwrap(), plan);
+    }
+}
