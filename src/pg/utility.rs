@@ -211,11 +211,12 @@ fn handle(call: &Call) -> Result<()> {
     }
     let after = decide(call, &map)?;
     let seen = observe::during(&map, || call.run());
-    if !seen.created.is_empty() {
-        // SAFETY: makes the statement's own catalog rows visible to the look-ups below.
-        unsafe { pg_sys::CommandCounterIncrement() };
-        constraint::check_foreign_keys(&map, &seen)?;
+    if after.is_none() && seen.is_empty() {
+        return Ok(());
     }
+    // SAFETY: makes the statement's own catalog rows visible to the look-ups below.
+    unsafe { pg_sys::CommandCounterIncrement() };
+    constraint::check_foreign_keys(&map, &seen)?;
     if let Some(after) = after {
         after(&seen)?;
     }

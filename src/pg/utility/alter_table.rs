@@ -11,14 +11,12 @@
 use crate::catalog::{ClusterMap, DistributedTable, TableId, quote_identifier};
 use crate::ddl::text::Words;
 use crate::error::{Error, Result, sqlstate};
+use crate::pg::ddl::distribute::REPLICATE_TRIGGER;
 use crate::pg::utility::{
     After, Call, Decision, add_column, constraint, nodes, objects, observe::Seen, relation, tree,
 };
 use pgrx::pg_sys::{self, AlterTableType::*, NodeTag, Oid};
 use std::rc::Rc;
-
-/// The trigger on a reference table that writes its copies.
-pub const REPLICATE_TRIGGER: &str = "sharding_replicate";
 
 /// What becomes of one form of ALTER TABLE.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,9 +9,12 @@
 use crate::catalog::{ClusterMap, TableId};
 use crate::ddl::foreign_key::{self, ForeignKey};
 use crate::error::Result;
+use crate::pg::codec::TransmissionMode;
+use crate::pg::ddl::foreign_keys;
 use crate::pg::utility::observe::Seen;
 use crate::pg::utility::{owner_sql, relation, tree};
 use pgrx::pg_sys::{self, AlterTableType::*, ConstrType, NodeTag, Oid};
+use std::collections::BTreeSet;
 
 /// A constraint written without a name: `pg_constraint.contype` and where its words begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,12 +110,22 @@ pub fn definitions(created: &[Created], table: TableId) -> Vec<String> {
         .collect()
 }
 
-/// Refuses foreign keys that the cluster cannot keep.
+/// Refuses foreign keys that the cluster cannot keep, and brings the guards of those from local
+/// tables up to date.
 pub fn check_foreign_keys(map: &ClusterMap, seen: &Seen) -> Result<()> {
+    let mut guarded: BTreeSet<TableId> = seen.unguarded.iter().copied().collect();
+    guarded.retain(|t| seen.tables.iter().all(|gone| gone.table != *t));
     for c in created(seen)?.into_iter().filter(|c| c.contype == b'f') {
         foreign_key::check(map, &ForeignKey { name: c.name, from: c.table, to: c.references, columns: c.columns })?;
+        if map.table(c.table).is_none() && map.distribution(c.references).is_some() {
+            guarded.insert(c.references);
+        }
     }
-    Ok(())
+    if guarded.is_empty() {
+        return Ok(());
+    }
+    let _names = TransmissionMode::enter();
+    foreign_keys::refresh_guards(map, &guarded.into_iter().collect::<Vec<_>>())
 }
 
 /// The constraints that the statement created, in that order.

@@ -8,12 +8,12 @@
 use crate::catalog::ClusterMap;
 use crate::ddl::text::commas;
 use crate::error::{Error, Result};
-use crate::pg::catalog_cache;
-use crate::pg::utility::alter_table::REPLICATE_TRIGGER;
+use crate::pg::codec::TransmissionMode;
+use crate::pg::ddl::catalog_rows;
+use crate::pg::ddl::distribute::REPLICATE_TRIGGER;
 use crate::pg::utility::observe::Seen;
-use crate::pg::utility::{Call, Decision, index, nodes, objects, owner_sql, relation, tree};
+use crate::pg::utility::{Call, Decision, index, nodes, objects, relation, tree};
 use pgrx::pg_sys::{self, NodeTag, ObjectType};
-use std::collections::BTreeSet;
 use std::rc::Rc;
 
 pub unsafe fn decide(call: &Call, map: &Rc<ClusterMap>, statement: *mut pg_sys::DropStmt) -> Decision {
@@ -95,7 +95,8 @@ pub fn propagate(call: &Call, map: &Rc<ClusterMap>, seen: &Seen) -> Result<()> {
         // foreign keys between them.
         let restrict = is_restricted(call);
         nodes::tell(map, &format!("DROP TABLE {names}{}", if restrict { "" } else { " CASCADE" }))?;
-        forget(map, seen)?;
+        let _names = TransmissionMode::enter();
+        catalog_rows::delete_tables(&seen.tables.iter().map(|t| t.table).collect::<Vec<_>>())?;
     }
     // SAFETY: the tag is read from the statement.
     if unsafe { tree::tag(call.node()) } == NodeTag::T_AlterTableStmt {
@@ -121,23 +122,4 @@ fn is_restricted(call: &Call) -> bool {
             None => false,
         }
     }
-}
-
-/// Removes the tables from the cluster's catalog, and the groups and shards that nothing uses now.
-fn forget(map: &ClusterMap, seen: &Seen) -> Result<()> {
-    let oids = seen.tables.iter().map(|t| t.table.0.to_string()).collect::<Vec<_>>().join(",");
-    let groups: BTreeSet<i32> =
-        seen.tables.iter().filter_map(|t| map.distribution(t.table)).map(|(g, _)| g.id.0).collect();
-    let groups = groups.iter().map(i32::to_string).collect::<Vec<_>>().join(",");
-    owner_sql::run(&format!(
-        "DELETE FROM sharding.distributed_table
-          WHERE relation::pg_catalog.oid OPERATOR(pg_catalog.=) ANY ('{{{oids}}}'::pg_catalog.oid[])"
-    ))?;
-    owner_sql::run(&format!(
-        "DELETE FROM sharding.colocation_group g
-          WHERE group_id OPERATOR(pg_catalog.=) ANY ('{{{groups}}}'::pg_catalog.int4[])
-            AND NOT EXISTS (SELECT FROM sharding.distributed_table t WHERE t.group_id OPERATOR(pg_catalog.=) g.group_id)"
-    ))?;
-    catalog_cache::invalidate_cluster();
-    Ok(())
 }

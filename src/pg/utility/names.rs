@@ -9,7 +9,7 @@ use crate::catalog::{ClusterMap, quote_identifier, quote_literal};
 use crate::ddl::text::commas;
 use crate::error::Error;
 use crate::pg::catalog_cache;
-use crate::pg::utility::alter_table::REPLICATE_TRIGGER;
+use crate::pg::ddl::distribute::REPLICATE_TRIGGER;
 use crate::pg::utility::{Call, Decision, index, nodes, objects, owner_sql, relation, tree};
 use pgrx::pg_sys::{self, ObjectType, Oid};
 use std::ffi::CString;

@@ -7,6 +7,10 @@
 
 use crate::catalog::{ClusterMap, TableId};
 use crate::error::Result;
+use crate::pg::codec::TransmissionMode;
+use crate::pg::ddl::dependencies;
+use crate::pg::ddl::describe::NodeCopy;
+use crate::pg::ddl::nodes::with_ddl_settings;
 use crate::pg::utility::{Call, Decision, nodes, owner_sql, relation, tree};
 use pgrx::pg_sys::{self, ObjectType, Oid};
 use std::collections::HashSet;
@@ -81,8 +85,18 @@ pub fn may_be_used(kind: ObjectType::Type) -> bool {
 }
 
 /// Makes what a table uses on the nodes, before they are told of a change to it.
-pub fn prepare_nodes(_map: &ClusterMap, _table: TableId) -> Result<()> {
-    Ok(())
+pub fn prepare_nodes(map: &ClusterMap, table: TableId) -> Result<()> {
+    let nodes = map.node_ids();
+    let copy = match map.distribution(table) {
+        Some((_, key_attno)) => NodeCopy::Parent { key_attno },
+        None => NodeCopy::Whole,
+    };
+    let _names = TransmissionMode::enter();
+    let objects = dependencies::objects_for(map, table, copy)?;
+    if nodes.is_empty() || objects.is_empty() {
+        return Ok(());
+    }
+    with_ddl_settings(&nodes, || dependencies::create_on(&nodes, &objects))
 }
 
 fn address(class: Oid, object: Oid) -> pg_sys::ObjectAddress {

@@ -37,9 +37,17 @@ pub struct Seen {
     pub created: Vec<(Oid, Oid)>,
     pub tables: Vec<DroppedTable>,
     pub columns: Vec<DroppedColumn>,
+    /// Distributed tables that a local table's foreign key does not refer to any more.
+    pub unguarded: Vec<TableId>,
 }
 
 impl Seen {
+    /// Whether nothing happened that the cluster must know of.
+    pub fn is_empty(&self) -> bool {
+        let Seen { created, tables, columns, unguarded } = self;
+        created.is_empty() && tables.is_empty() && columns.is_empty() && unguarded.is_empty()
+    }
+
     /// The OIDs of the new objects of one catalog.
     pub fn created_in(&self, class: Oid) -> impl Iterator<Item = Oid> + '_ {
         self.created.iter().filter(move |(c, _)| *c == class).map(|(_, o)| *o)
@@ -127,6 +135,17 @@ fn dropped(class: Oid, object: Oid, part: c_int) -> Result<()> {
                 }
             }
         });
+    } else if class == relation::CONSTRAINT_CLASS {
+        if let Some((from, to)) = relation::foreign_key(object)
+            && map.table(from).is_none()
+            && map.distribution(to).is_some()
+        {
+            FRAMES.with_borrow_mut(|frames| {
+                if let Some(frame) = frames.last_mut() {
+                    frame.seen.unguarded.push(to);
+                }
+            });
+        }
     } else if class == pg_sys::ForeignServerRelationId {
         node_is_free(&map, object)?;
     } else if class == pg_sys::ExtensionRelationId && !map.tables.is_empty() {

@@ -4,6 +4,7 @@ use crate::catalog::{ClusterMap, DistributedTable, TableId, quote_identifier};
 use crate::pg::guard::boundary;
 use crate::pg::utility::{raw, tree};
 use pgrx::pg_sys::{self, Oid};
+use std::ffi::CStr;
 
 /// OIDs of system catalogs that the bindings do not name (`pg_constraint.h`, `pg_trigger.h`, ...).
 pub const CONSTRAINT_CLASS: Oid = Oid::from_u32(2606);
@@ -69,6 +70,27 @@ pub fn table_name(table: TableId) -> String {
 pub fn bare_name(relation: Oid) -> String {
     // SAFETY: a syscache look-up.
     unsafe { tree::text(pg_sys::get_rel_name(relation)) }
+}
+
+/// The tables that a foreign key leads from and to; `None` for other constraints.
+pub fn foreign_key(constraint: Oid) -> Option<(TableId, TableId)> {
+    // SAFETY: the tuple is released after the OIDs are copied out.
+    unsafe {
+        let cache = pg_sys::SysCacheIdentifier::CONSTROID as _;
+        let tuple = pg_sys::SearchSysCache1(cache, pg_sys::Datum::from(constraint));
+        if tuple.is_null() {
+            return None;
+        }
+        // The column numbers of pg_constraint differ between versions.
+        let table = |column: &CStr| {
+            let mut null = false;
+            let attno = pg_sys::get_attnum(CONSTRAINT_CLASS, column.as_ptr());
+            TableId(pg_sys::SysCacheGetAttr(cache, tuple, attno, &mut null).value() as u32)
+        };
+        let (from, to) = (table(c"conrelid"), table(c"confrelid"));
+        pg_sys::ReleaseSysCache(tuple);
+        (to.0 != 0).then_some((from, to))
+    }
 }
 
 /// The table that an object of COMMENT, DROP and their kin belongs to, and the object; errors
