@@ -4,6 +4,27 @@ CREATE FUNCTION replicate_row() RETURNS trigger
 LANGUAGE c AS 'MODULE_PATHNAME', 'sharding_replicate_row';
 COMMENT ON FUNCTION replicate_row() IS 'carries changes of a reference table to its copies on the nodes';
 
+CREATE FUNCTION distribute_table("table" regclass, shard_key name, shard_count int DEFAULT 32, colocate_with regclass DEFAULT NULL)
+    RETURNS void
+    LANGUAGE c AS 'MODULE_PATHNAME', 'sharding_distribute_table';
+COMMENT ON FUNCTION distribute_table IS 'splits a table over the nodes by the hash of a column';
+
+CREATE FUNCTION replicate_table("table" regclass) RETURNS void
+    LANGUAGE c AS 'MODULE_PATHNAME', 'sharding_replicate_table';
+COMMENT ON FUNCTION replicate_table IS 'keeps a full copy of a table on every node';
+
+CREATE FUNCTION undistribute_table("table" regclass) RETURNS void
+    LANGUAGE c AS 'MODULE_PATHNAME', 'sharding_undistribute_table';
+COMMENT ON FUNCTION undistribute_table IS 'makes a distributed or reference table an ordinary one again';
+
+CREATE FUNCTION shard_of("table" regclass, key "any") RETURNS int
+    STABLE LANGUAGE c AS 'MODULE_PATHNAME', 'sharding_shard_of';
+COMMENT ON FUNCTION shard_of IS 'the shard that holds the rows with a key';
+
+CREATE FUNCTION shard_statistics() RETURNS TABLE (node name, shard_relation name, row_estimate real, size_bytes bigint)
+    LANGUAGE c AS 'MODULE_PATHNAME', 'sharding_shard_statistics';
+COMMENT ON FUNCTION shard_statistics IS 'row estimates and sizes of the shards, asked of the nodes';
+
 CREATE VIEW tables AS
 SELECT d.relation,
        CASE WHEN d.group_id IS NULL THEN 'reference' ELSE 'distributed' END AS kind,

@@ -13,6 +13,7 @@ pub mod wire;
 ::pgrx::pg_module_magic!(name, version);
 
 pgrx::extension_sql_file!("../sql/catalog.sql", name = "catalog", bootstrap);
+pgrx::extension_sql_file!("../sql/table.sql", name = "table", requires = ["catalog"]);
 
 #[pgrx::pg_guard]
 pub extern "C-unwind" fn _PG_init() {
@@ -20,8 +21,8 @@ pub extern "C-unwind" fn _PG_init() {
     pg::catalog_cache::install();
     pg::endpoint::install();
     pg::transaction::install();
-    pg::utility::install();
     pg::hooks::install();
     pg::modify::install();
     pg::lock_rows::install();
+    pg::utility::install();
 }

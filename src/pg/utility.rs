@@ -11,6 +11,7 @@
 pub mod add_column;
 pub mod alter_table;
 pub mod column_statistics;
+pub mod compat;
 pub mod constraint;
 pub mod copy_from;
 pub mod copy_to;

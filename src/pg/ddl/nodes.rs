@@ -7,29 +7,38 @@ use crate::catalog::{
 };
 use crate::error::Result;
 use crate::pg::session::{self, Access};
+use std::collections::BTreeMap;
 
-/// Runs statements in order, each on all nodes.
+/// Runs statements in order on all nodes, in one round trip.
 pub fn run(nodes: &[NodeId], statements: &[String]) -> Result<()> {
-    for statement in statements {
-        session::execute_on(nodes, statement, Access::Write)?;
+    if !statements.is_empty() {
+        // A statement may end in a comment: the semicolon stands on a line of its own.
+        session::execute_on(nodes, &statements.join("\n;\n"), Access::Write)?;
     }
+    Ok(())
+}
+
+/// Runs statements that differ by node: a node's own in order and in one round trip.
+fn run_each(statements: &[(NodeId, String)]) -> Result<()> {
+    let mut by_node: BTreeMap<NodeId, Vec<&str>> = BTreeMap::new();
+    for (node, statement) in statements {
+        by_node.entry(*node).or_default().push(statement);
+    }
+    let work: Vec<(NodeId, String)> = by_node.into_iter().map(|(node, all)| (node, all.join("\n;\n"))).collect();
+    session::execute_each(&work, Access::Write)?;
     Ok(())
 }
 
 /// Runs DDL on nodes under `search_path = pg_catalog` and without checking function bodies, and puts
 /// both back. When the work fails the transaction does that.
 pub fn with_ddl_settings<T>(nodes: &[NodeId], work: impl FnOnce() -> Result<T>) -> Result<T> {
-    let all = |sql: &str| session::execute_on(nodes, sql, Access::Write).map(|_| ());
-    all(
-        "SELECT pg_catalog.set_config('sharding_ddl.search_path', pg_catalog.current_setting('search_path'), true)",
-    )?;
-    all("SET LOCAL search_path = pg_catalog")?;
-    all("SET LOCAL check_function_bodies = off")?;
+    let before = "SELECT pg_catalog.set_config('sharding_ddl.search_path', pg_catalog.current_setting('search_path'), true); \
+                  SET LOCAL search_path = pg_catalog; SET LOCAL check_function_bodies = off";
+    let after = "SELECT pg_catalog.set_config('search_path', pg_catalog.current_setting('sharding_ddl.search_path'), true); \
+                 SET LOCAL check_function_bodies = DEFAULT";
+    session::execute_on(nodes, before, Access::Write)?;
     let result = work()?;
-    all(
-        "SELECT pg_catalog.set_config('search_path', pg_catalog.current_setting('sharding_ddl.search_path'), true)",
-    )?;
-    all("SET LOCAL check_function_bodies = DEFAULT")?;
+    session::execute_on(nodes, after, Access::Write)?;
     Ok(result)
 }
 
@@ -89,7 +98,7 @@ pub fn create(
             (node, sql)
         })
         .collect();
-    each_in_turn(&partitions)
+    run_each(&partitions)
 }
 
 /// What comes after the rows and after other tables' keys: foreign keys and the rest.
@@ -117,24 +126,7 @@ pub fn finish(
             access.iter().map(move |s| (node, s.replace("{}", &name)))
         })
         .collect();
-    each_in_turn(&statements)
-}
-
-/// Runs statements that differ by node: all nodes at once, a node's own in order.
-fn each_in_turn(statements: &[(NodeId, String)]) -> Result<()> {
-    let mut left: Vec<&(NodeId, String)> = statements.iter().collect();
-    while !left.is_empty() {
-        let mut round: Vec<(NodeId, String)> = Vec::new();
-        left.retain(|statement| {
-            let taken = round.iter().any(|(node, _)| *node == statement.0);
-            if !taken {
-                round.push((*statement).clone());
-            }
-            taken
-        });
-        session::execute_each(&round, Access::Write)?;
-    }
-    Ok(())
+    run_each(&statements)
 }
 
 /// Drops tables, by qualified and quoted name, with their shards.
