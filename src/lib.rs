@@ -13,6 +13,7 @@ pub mod wire;
 ::pgrx::pg_module_magic!(name, version);
 
 pgrx::extension_sql_file!("../sql/catalog.sql", name = "catalog", bootstrap);
+pgrx::extension_sql_file!("../sql/node.sql", name = "node", requires = ["catalog"]);
 pgrx::extension_sql_file!("../sql/table.sql", name = "table", requires = ["catalog"]);
 
 #[pgrx::pg_guard]

@@ -34,6 +34,7 @@ pub mod settings;
 pub mod shippable;
 pub mod slot;
 pub mod socket;
+pub mod spi;
 pub mod transaction;
 pub mod transaction_log;
 pub mod tree;
