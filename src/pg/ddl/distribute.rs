@@ -9,6 +9,7 @@ use crate::error::{Error, Result, sqlstate};
 use crate::pg::bulk::{BulkLoader, Route};
 use crate::pg::codec::TransmissionMode;
 use crate::pg::hash::KeyHasher;
+use crate::pg::utility::local_only::LocalOnly;
 use pgrx::pg_sys;
 use std::rc::Rc;
 
@@ -52,6 +53,7 @@ fn begin(table: TableId, wish: Wish) -> Result<(Rc<ClusterMap>, Vec<NodeId>, Can
 
 /// `sharding.distribute_table`.
 pub fn distribute(request: &Request) -> Result<()> {
+    let _local = LocalOnly::enter();
     let _names = TransmissionMode::enter();
     let table = request.table;
     if !(1..=MAX_SHARDS).contains(&request.shard_count) {
@@ -194,6 +196,7 @@ fn drop_partitions(table: TableId) -> Result<()> {
 
 /// `sharding.replicate_table`.
 pub fn replicate(table: TableId) -> Result<()> {
+    let _local = LocalOnly::enter();
     let _names = TransmissionMode::enter();
     let (map, nodes, candidate) = begin(table, Wish::Replicate)?;
     foreign_keys::check_reference(&map, table)?;
@@ -224,6 +227,7 @@ pub const REPLICATE_TRIGGER: &str = "sharding_replicate";
 /// Gives a new node what every node has: the parents of distributed tables and full copies of the
 /// reference tables. Called by `add_node`, after the node is in the catalog.
 pub fn copy_reference_tables_to(node: NodeId) -> Result<()> {
+    let _local = LocalOnly::enter();
     let _names = TransmissionMode::enter();
     catalog_rows::lock()?;
     let map = catalog_rows::fresh_cluster()?;
