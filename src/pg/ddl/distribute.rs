@@ -222,7 +222,7 @@ pub fn replicate(table: TableId) -> Result<()> {
 }
 
 /// The trigger on the coordinator that carries a reference table's changes to the copies.
-pub const REPLICATE_TRIGGER: &str = "sharding_replicate";
+pub const REPLICATE_TRIGGER: &str = "00_sharding_replicate";
 
 /// Gives a new node what every node has: the parents of distributed tables and full copies of the
 /// reference tables. Called by `add_node`, after the node is in the catalog.
