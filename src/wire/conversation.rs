@@ -440,6 +440,8 @@ impl Conversation {
             Message::PortalSuspended => {
                 if let Some((task, UnitKind::Portal)) = self.owner() {
                     task.suspended = true;
+                    // The tag at the end counts the rows of the last page only.
+                    task.affected += task.page.as_ref().map_or(0, |page| page.rows as u64);
                 }
             }
             Message::CopyInResponse(_) => {
@@ -666,6 +668,7 @@ mod tests {
         assert!(!talk.has_output(), "a page is asked for once");
         talk.receive(&[complete("SELECT 1"), ready(b'T')].concat()).unwrap();
         assert!(talk.task(a).unwrap().is_finished());
+        assert_eq!(talk.task(a).unwrap().affected, 2);
     }
 
     #[test]
