@@ -10,7 +10,7 @@ use crate::pg::session::{self, Access};
 use crate::sql_function;
 use pgrx::pg_sys;
 
-pub use crate::pg::ddl::distribute::{copy_reference_tables_to, drop_on_nodes};
+pub use crate::pg::ddl::distribute::{drop_on_nodes};
 
 sql_function!(sharding_distribute_table, pg_finfo_sharding_distribute_table, distribute_table);
 sql_function!(sharding_replicate_table, pg_finfo_sharding_replicate_table, replicate_table);
