@@ -3,6 +3,7 @@
 
 pub mod api;
 pub mod catalog;
+pub mod ddl;
 pub mod error;
 pub mod pg;
 pub mod plan;
@@ -12,8 +13,8 @@ pub mod wire;
 ::pgrx::pg_module_magic!(name, version);
 
 pgrx::extension_sql_file!("../sql/catalog.sql", name = "catalog", bootstrap);
-pgrx::extension_sql_file!("../sql/table.sql", name = "table", requires = ["catalog"]);
 pgrx::extension_sql_file!("../sql/node.sql", name = "node", requires = ["catalog"]);
+pgrx::extension_sql_file!("../sql/table.sql", name = "table", requires = ["catalog"]);
 
 #[pgrx::pg_guard]
 pub extern "C-unwind" fn _PG_init() {
@@ -24,4 +25,5 @@ pub extern "C-unwind" fn _PG_init() {
     pg::hooks::install();
     pg::modify::install();
     pg::lock_rows::install();
+    pg::utility::install();
 }

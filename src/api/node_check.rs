@@ -60,11 +60,8 @@ pub fn check(name: &str) -> Result<()> {
     let here = Facts::read(spi::run(FACTS).into_iter().next().unwrap_or_default());
     compare(name, &here, &there)?;
     if is_this_database(node)? {
-        return Err(Error::new(
-            sqlstate::INVALID_PARAMETER_VALUE,
-            format!("node \"{name}\" is this database itself"),
-        )
-        .hint("Name another server, or another database."));
+        return Err(Error::new(sqlstate::INVALID_PARAMETER_VALUE, format!("node \"{name}\" is this database itself"))
+            .hint("Name another server, or another database."));
     }
     execute(node, &format!("CREATE SCHEMA IF NOT EXISTS {SHARD_SCHEMA}"), Access::Write)?;
     distribute::copy_tables_to(node)
@@ -73,11 +70,8 @@ pub fn check(name: &str) -> Result<()> {
 fn compare(name: &str, here: &Facts, there: &Facts) -> Result<()> {
     let unfit = |message: String| Error::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, message);
     if !(OLDEST_MAJOR..=NEWEST_MAJOR).contains(&there.major) {
-        return Err(unfit(format!(
-            "node \"{name}\" runs PostgreSQL {}, which is not supported",
-            there.major
-        ))
-        .hint(format!("Use PostgreSQL {OLDEST_MAJOR} to {NEWEST_MAJOR} on the nodes.")));
+        return Err(unfit(format!("node \"{name}\" runs PostgreSQL {}, which is not supported", there.major))
+            .hint(format!("Use PostgreSQL {OLDEST_MAJOR} to {NEWEST_MAJOR} on the nodes.")));
     }
     if there.major < here.major {
         return Err(unfit(format!(
@@ -88,8 +82,7 @@ fn compare(name: &str, here: &Facts, there: &Facts) -> Result<()> {
         .hint("Upgrade the nodes before the coordinator."));
     }
     if there.in_recovery {
-        return Err(unfit(format!("node \"{name}\" is a standby server"))
-            .hint("Name the primary server."));
+        return Err(unfit(format!("node \"{name}\" is a standby server")).hint("Name the primary server."));
     }
     if there.max_prepared == 0 {
         return Err(unfit(format!(

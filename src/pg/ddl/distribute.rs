@@ -10,6 +10,7 @@ use crate::pg::bulk::{BulkLoader, Route};
 use crate::pg::codec::TransmissionMode;
 use crate::pg::hash::KeyHasher;
 use crate::pg::session::{self, Access};
+use crate::pg::utility::local_only::LocalOnly;
 use pgrx::pg_sys;
 use std::rc::Rc;
 
@@ -53,6 +54,7 @@ fn begin(table: TableId, wish: Wish) -> Result<(Rc<ClusterMap>, Vec<NodeId>, Can
 
 /// `sharding.distribute_table`.
 pub fn distribute(request: &Request) -> Result<()> {
+    let _local = LocalOnly::enter();
     let _names = TransmissionMode::enter();
     let table = request.table;
     if !(1..=MAX_SHARDS).contains(&request.shard_count) {
@@ -180,7 +182,7 @@ fn drop_partitions(table: TableId) -> Result<()> {
     let partitions = spi::column(&format!("SELECT inhrelid FROM pg_inherits WHERE inhparent = {}", table.0))?;
     for partition in partitions {
         let object = pg_sys::ObjectAddress {
-            classId: pg_sys::Oid::from(pg_sys::RelationRelationId),
+            classId: pg_sys::RelationRelationId,
             objectId: pg_sys::Oid::from(partition.parse::<u32>().unwrap_or(0)),
             objectSubId: 0,
         };
@@ -195,6 +197,7 @@ fn drop_partitions(table: TableId) -> Result<()> {
 
 /// `sharding.replicate_table`.
 pub fn replicate(table: TableId) -> Result<()> {
+    let _local = LocalOnly::enter();
     let _names = TransmissionMode::enter();
     let (map, nodes, candidate) = begin(table, Wish::Replicate)?;
     foreign_keys::check_reference(&map, table)?;
@@ -225,6 +228,7 @@ pub const REPLICATE_TRIGGER: &str = "sharding_replicate";
 /// Gives a node what every node has and this one lacks: the parents of distributed tables and full
 /// copies of the reference tables. For `add_node`.
 pub fn copy_tables_to(node: NodeId) -> Result<()> {
+    let _local = LocalOnly::enter();
     let _names = TransmissionMode::enter();
     catalog_rows::lock()?;
     let map = catalog_rows::fresh_cluster()?;

@@ -7,10 +7,12 @@ use crate::catalog::{ClusterMap, NodeId, SHARD_SCHEMA, ShardIndex, TableId, quot
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::codec::TransmissionMode;
 use crate::pg::session::{self, Access};
+use crate::pg::utility::local_only::LocalOnly;
 use pgrx::pg_sys;
 
 /// `sharding.undistribute_table`.
 pub fn undistribute(table: TableId) -> Result<()> {
+    let _local = LocalOnly::enter();
     let _names = TransmissionMode::enter();
     eligible::check_owner(table)?;
     // SAFETY: a heavyweight lock, released with the transaction; ownership is checked again after it.
