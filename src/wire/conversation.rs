@@ -510,8 +510,9 @@ impl Conversation {
         if !task.abandoned || task.units > 0 {
             return;
         }
+        // Also one that ran to its end: while it exists, its tables count as in use.
         if let Some(task) = self.tasks.remove(&id)
-            && task.suspended
+            && task.error.is_none()
             && let Some(page) = task.page
         {
             self.unclosed.push(page.portal);
@@ -530,6 +531,9 @@ impl Conversation {
 
     fn simple(&mut self, owner: Option<TaskId>, kind: UnitKind, sql: &str) -> Result<()> {
         check_text(sql)?;
+        for unclosed in self.unclosed.drain(..) {
+            frontend::close(b'P', &unclosed, &mut self.output).map_err(protocol_error)?;
+        }
         frontend::query(sql, &mut self.output).map_err(protocol_error)?;
         self.push_unit(owner, kind);
         Ok(())
@@ -682,6 +686,17 @@ mod tests {
         assert!(talk.task(a).is_none());
         talk.output().clear();
         talk.statement("", &SELECT, Fetch::All).unwrap();
+        assert!(talk.output().starts_with(b"C\0\0\0\x08Pp1\0"));
+    }
+
+    #[test]
+    fn a_portal_that_ended_is_closed_with_the_next_query() {
+        let mut talk = Conversation::new();
+        let a = talk.statement("", &SELECT, Fetch::Pages).unwrap();
+        talk.receive(&[row("x"), complete("SELECT 1"), ready(b'T')].concat()).unwrap();
+        talk.abandon(a);
+        talk.output().clear();
+        talk.query("", "DROP TABLE t").unwrap();
         assert!(talk.output().starts_with(b"C\0\0\0\x08Pp1\0"));
     }
 
