@@ -1,6 +1,6 @@
 //! The SQL functions, by noun.
 
-pub mod table;
 pub mod node;
 pub mod node_check;
+pub mod table;
 pub mod transaction;

@@ -67,23 +67,12 @@ fn shard_of(call: &Call) -> Result<Answer> {
 }
 
 /// A value of any type as the shard key's type, by way of its text.
-unsafe fn as_key(
-    value: pg_sys::Datum,
-    given: pg_sys::Oid,
-    table: TableId,
-    key_attno: i16,
-) -> pg_sys::Datum {
+unsafe fn as_key(value: pg_sys::Datum, given: pg_sys::Oid, table: TableId, key_attno: i16) -> pg_sys::Datum {
     // SAFETY: the datum is of type `given`; results live in the function's memory context.
     unsafe {
         let (mut wanted, mut typmod, mut collation) = (pg_sys::InvalidOid, -1, pg_sys::InvalidOid);
         let relation = pg_sys::Oid::from(table.0);
-        pg_sys::get_atttypetypmodcoll(
-            relation,
-            key_attno,
-            &mut wanted,
-            &mut typmod,
-            &mut collation,
-        );
+        pg_sys::get_atttypetypmodcoll(relation, key_attno, &mut wanted, &mut typmod, &mut collation);
         if given == wanted {
             return value;
         }

@@ -25,35 +25,18 @@ const BINARY_TRAILER: &[u8] = &[0xff, 0xff];
 /// Where a row goes.
 pub enum Route {
     /// To the node of the key's shard. The column is 1-based; lanes are indexed by shard.
-    Hash {
-        hasher: KeyHasher,
-        group: ColocationGroup,
-        key_attno: i16,
-        lane_of_shard: Vec<usize>,
-    },
+    Hash { hasher: KeyHasher, group: ColocationGroup, key_attno: i16, lane_of_shard: Vec<usize> },
     /// To every node.
     Everywhere,
 }
 
 impl Route {
     /// By the hash of a column. `nodes` are the loader's.
-    pub fn hash(
-        hasher: KeyHasher,
-        group: &ColocationGroup,
-        key_attno: i16,
-    ) -> (Route, Vec<NodeId>) {
+    pub fn hash(hasher: KeyHasher, group: &ColocationGroup, key_attno: i16) -> (Route, Vec<NodeId>) {
         let nodes = group.nodes();
         let lane = |node: &NodeId| nodes.iter().position(|n| n == node).unwrap_or(0);
         let lane_of_shard = group.shards.iter().map(lane).collect();
-        (
-            Route::Hash {
-                hasher,
-                group: group.clone(),
-                key_attno,
-                lane_of_shard,
-            },
-            nodes,
-        )
+        (Route::Hash { hasher, group: group.clone(), key_attno, lane_of_shard }, nodes)
     }
 }
 
@@ -92,12 +75,7 @@ impl BulkLoader {
     }
 
     /// For a table that the catalog does not have yet.
-    pub fn with_route(
-        route: Route,
-        nodes: &[NodeId],
-        table: TableId,
-        columns: &[i16],
-    ) -> Result<BulkLoader> {
+    pub fn with_route(route: Route, nodes: &[NodeId], table: TableId, columns: &[i16]) -> Result<BulkLoader> {
         // SAFETY: the context is a child of the caller's and goes with it at the latest.
         let memory = unsafe {
             pg_sys::AllocSetContextCreateInternal(
@@ -116,12 +94,7 @@ impl BulkLoader {
             let column = known
                 .iter()
                 .find(|c| c.attno == *attno && !c.generated)
-                .ok_or_else(|| {
-                    Error::new(
-                        sqlstate::INTERNAL,
-                        format!("column {attno} of {name} cannot be loaded"),
-                    )
-                })?;
+                .ok_or_else(|| Error::new(sqlstate::INTERNAL, format!("column {attno} of {name} cannot be loaded")))?;
             names.push(column.name.as_str());
             codecs.push((*attno as usize - 1, column_codec(table, *attno)));
         }
@@ -137,14 +110,8 @@ impl BulkLoader {
         }
         // COPY t () does not parse: a table whose columns are all absent gets its default columns' NULLs.
         let format = if binary { "binary" } else { "text" };
-        let copy = format!(
-            "COPY {name} ({}) FROM STDIN (FORMAT {format})",
-            names.join(", ")
-        );
-        let lanes = nodes
-            .iter()
-            .map(|n| (*n, copy.clone(), Vec::new()))
-            .collect();
+        let copy = format!("COPY {name} ({}) FROM STDIN (FORMAT {format})", names.join(", "));
+        let lanes = nodes.iter().map(|n| (*n, copy.clone(), Vec::new())).collect();
         Ok(BulkLoader {
             route,
             lanes,
@@ -168,15 +135,8 @@ impl BulkLoader {
         unsafe {
             let previous = pg_sys::MemoryContextSwitchTo(self.memory);
             match &mut self.route {
-                Route::Hash {
-                    hasher,
-                    group,
-                    key_attno,
-                    lane_of_shard,
-                } => {
-                    let key = (*key_attno > 0)
-                        .then(|| *key_attno as usize - 1)
-                        .filter(|i| !nulls[*i]);
+                Route::Hash { hasher, group, key_attno, lane_of_shard } => {
+                    let key = (*key_attno > 0).then(|| *key_attno as usize - 1).filter(|i| !nulls[*i]);
                     let shard = hasher.shard(group, key.map(|i| values[i]));
                     let lane = &mut self.lanes[lane_of_shard[shard.0 as usize]].2;
                     let before = lane.len();
@@ -217,11 +177,7 @@ impl BulkLoader {
                 pg_sys::MemoryContextReset(self.memory);
             }
         }
-        if self.waiting >= BATCH_BYTES {
-            self.flush()
-        } else {
-            Ok(())
-        }
+        if self.waiting >= BATCH_BYTES { self.flush() } else { Ok(()) }
     }
 
     /// Sends what waits; the number of rows taken.
@@ -250,8 +206,7 @@ impl BulkLoader {
             }
         }
         // Lanes with rows first, so that they are one slice.
-        let mut order: Vec<(usize, (NodeId, String, Vec<u8>))> =
-            self.lanes.drain(..).enumerate().collect();
+        let mut order: Vec<(usize, (NodeId, String, Vec<u8>))> = self.lanes.drain(..).enumerate().collect();
         order.sort_by_key(|(i, lane)| (lane.2.is_empty(), *i));
         let (positions, mut batch): (Vec<usize>, Vec<_>) = order.into_iter().unzip();
         let filled = batch.iter().take_while(|l| !l.2.is_empty()).count();
@@ -267,10 +222,7 @@ impl BulkLoader {
 }
 
 fn not_spread(table: TableId) -> Error {
-    Error::new(
-        sqlstate::WRONG_OBJECT_TYPE,
-        format!("relation with OID {} is not distributed", table.0),
-    )
+    Error::new(sqlstate::WRONG_OBJECT_TYPE, format!("relation with OID {} is not distributed", table.0))
 }
 
 /// Type and modifier of a column.
@@ -278,13 +230,7 @@ pub fn column_type(table: TableId, attno: i16) -> (pg_sys::Oid, i32) {
     let (mut kind, mut typmod, mut collation) = (pg_sys::InvalidOid, -1, pg_sys::InvalidOid);
     // SAFETY: a syscache look-up.
     unsafe {
-        pg_sys::get_atttypetypmodcoll(
-            pg_sys::Oid::from(table.0),
-            attno,
-            &mut kind,
-            &mut typmod,
-            &mut collation,
-        );
+        pg_sys::get_atttypetypmodcoll(pg_sys::Oid::from(table.0), attno, &mut kind, &mut typmod, &mut collation);
     }
     (kind, typmod)
 }
@@ -302,17 +248,11 @@ fn text_codec(table: TableId, attno: i16) -> Codec {
 /// Whether the text form of a type may depend on a session's settings.
 fn depends_on_settings(kind: pg_sys::Oid) -> bool {
     // bool, bytea, "char", name, int8, int2, int4, text, oid, json, bpchar, varchar, numeric, uuid, jsonb
-    const NOT: [u32; 15] = [
-        16, 17, 18, 19, 20, 21, 23, 25, 26, 114, 1042, 1043, 1700, 2950, 3802,
-    ];
+    const NOT: [u32; 15] = [16, 17, 18, 19, 20, 21, 23, 25, 26, 114, 1042, 1043, 1700, 2950, 3802];
     // SAFETY: syscache look-ups.
     unsafe {
         let element = pg_sys::get_element_type(kind);
-        let kind = if element == pg_sys::InvalidOid {
-            kind
-        } else {
-            element
-        };
+        let kind = if element == pg_sys::InvalidOid { kind } else { element };
         !NOT.contains(&kind.to_u32()) && !pg_sys::type_is_enum(kind)
     }
 }

@@ -231,7 +231,12 @@ impl Finisher<'_> {
     unsafe fn foreign_scan(&self, scan: *mut pg_sys::ForeignScan, again: bool) {
         // SAFETY: only our own foreign scans have a bytea constant first.
         unsafe {
-            if again && crate::pg::scan::is_ours(scan) {
+            if !crate::pg::scan::is_ours(scan) {
+                return;
+            }
+            // System columns are part of the scan's tuple; there is no local relation to ask.
+            (*scan).fsSystemCol = false;
+            if again {
                 let private = items::<pg_sys::Node>((*scan).fdw_private);
                 (*private[1].cast::<pg_sys::Integer>()).ival |= FLAG_RESCANNED;
             }

@@ -73,7 +73,7 @@ impl KeyHasher {
             let own = |t| pg_sys::get_opfamily_proc(class.family, t, t, HASHEXTENDED_PROC);
             let mut procedure = match value_type {
                 pg_sys::InvalidOid => pg_sys::InvalidOid,
-                known => own(pg_sys::getBaseType(known)),
+                _ => own(pg_sys::getBaseType(value_type)),
             };
             if procedure == pg_sys::InvalidOid {
                 procedure = own(class.input_type);

@@ -84,6 +84,11 @@ pub unsafe fn prepare_conflict(query: *mut pg_sys::Query, expressions: &mut Vec<
             let name = std::ffi::CString::new(c.name.as_str()).unwrap_or_default();
             pg_sys::makeTargetEntry(param.cast(), c.attno, pg_sys::pstrdup(name.as_ptr()), false)
         }));
+        for source in items::<pg_sys::RangeTblEntry>((*copy).rtable) {
+            if (*source).rtekind != pg_sys::RTEKind::RTE_RELATION {
+                (*source).rtekind = pg_sys::RTEKind::RTE_RESULT;
+            }
+        }
         (*(*copy).jointree).fromlist = ptr::null_mut();
         (*(*copy).jointree).quals = ptr::null_mut();
         (*copy).returningList = ptr::null_mut();

@@ -764,6 +764,8 @@ impl Modify {
                 slot::clear(self.source_slot);
                 if !source.is_null() {
                     pg_sys::ExecStoreMinimalTuple(source, self.source_slot, false);
+                    // Expressions were compiled for the child's slot, which may need no deforming.
+                    slot::deform(self.source_slot);
                 }
                 (*econtext).ecxt_outertuple = self.source_slot;
                 let out = slot::project(self.returning);

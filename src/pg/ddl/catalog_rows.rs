@@ -13,11 +13,8 @@ use pgrx::pg_sys;
 pub fn lock() -> Result<()> {
     let oid = spi::value("SELECT to_regclass('sharding.distributed_table')::oid")?;
     let oid = oid.and_then(|o| o.parse::<u32>().ok()).ok_or_else(|| {
-        Error::new(
-            sqlstate::UNDEFINED_OBJECT,
-            "extension \"sharding\" is not created in this database",
-        )
-        .hint("Use CREATE EXTENSION sharding.")
+        Error::new(sqlstate::UNDEFINED_OBJECT, "extension \"sharding\" is not created in this database")
+            .hint("Use CREATE EXTENSION sharding.")
     })?;
     // SAFETY: a heavyweight lock, released with the transaction.
     unsafe { pg_sys::LockRelationOid(pg_sys::Oid::from(oid), pg_sys::ShareRowExclusiveLock as _) }
@@ -31,12 +28,8 @@ pub fn fresh_cluster() -> Result<std::rc::Rc<ClusterMap>> {
         pg_sys::CommandCounterIncrement();
         pg_sys::AcceptInvalidationMessages();
     }
-    catalog_cache::cluster().ok_or_else(|| {
-        Error::new(
-            sqlstate::UNDEFINED_OBJECT,
-            "extension \"sharding\" is not created in this database",
-        )
-    })
+    catalog_cache::cluster()
+        .ok_or_else(|| Error::new(sqlstate::UNDEFINED_OBJECT, "extension \"sharding\" is not created in this database"))
 }
 
 /// Runs a statement as the extension's owner.
@@ -48,10 +41,7 @@ fn write(sql: &str) -> Result<Vec<spi::TextRow>> {
     // SAFETY: an ERROR in between aborts the transaction, which restores the user as well.
     unsafe {
         pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
-        pg_sys::SetUserIdAndSecContext(
-            pg_sys::Oid::from(owner),
-            context | pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32,
-        );
+        pg_sys::SetUserIdAndSecContext(pg_sys::Oid::from(owner), context | pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32);
     }
     let result = spi::rows(sql);
     // SAFETY: as above.
@@ -91,10 +81,7 @@ pub fn create_group(map: &ClusterMap, key: KeyType, shard_count: i32) -> Result<
          VALUES ({}, {collation}, {shard_count}) RETURNING group_id",
         key.oid.to_u32()
     );
-    let id = write(&sql)?
-        .first()
-        .and_then(|r| spi::text(r, 0).parse::<i32>().ok())
-        .unwrap_or(0);
+    let id = write(&sql)?.first().and_then(|r| spi::text(r, 0).parse::<i32>().ok()).unwrap_or(0);
     let names: Vec<String> = names.iter().map(|n| quote_literal(n)).collect();
     write(&format!(
         "INSERT INTO sharding.shard (group_id, remainder, node) \
@@ -113,20 +100,14 @@ pub fn insert_table(table: TableId, group: Option<(GroupId, &str)>) -> Result<()
         Some((group, prefix)) => (group.0.to_string(), quote_literal(prefix)),
         None => ("NULL".to_owned(), "NULL".to_owned()),
     };
-    write(&format!(
-        "INSERT INTO sharding.distributed_table VALUES ({}, {group}, {prefix})",
-        table.0
-    ))?;
+    write(&format!("INSERT INTO sharding.distributed_table VALUES ({}, {group}, {prefix})", table.0))?;
     changed(table)
 }
 
 /// Forgets tables, and groups that have none left.
 pub fn delete_tables(tables: &[TableId]) -> Result<()> {
     for table in tables {
-        write(&format!(
-            "DELETE FROM sharding.distributed_table WHERE relation = {}",
-            table.0
-        ))?;
+        write(&format!("DELETE FROM sharding.distributed_table WHERE relation = {}", table.0))?;
     }
     write(
         "DELETE FROM sharding.colocation_group g WHERE NOT EXISTS \
@@ -164,25 +145,16 @@ pub fn shard_prefix(table: TableId, shard_count: i32) -> Result<String> {
         let suffix = format!("_{n}");
         format!("{}{suffix}", cut(name, room - suffix.len()))
     });
-    let taken = spi::column(
-        "SELECT shard_prefix FROM sharding.distributed_table WHERE shard_prefix IS NOT NULL",
-    )?;
-    let mut candidates = [cut(name, room), cut(&format!("{schema}_{name}"), room)]
-        .into_iter()
-        .chain(numbered);
-    candidates
-        .find(|c| !taken.contains(c))
-        .ok_or_else(|| Error::new(sqlstate::INTERNAL, "no free name for the shards"))
+    let taken = spi::column("SELECT shard_prefix FROM sharding.distributed_table WHERE shard_prefix IS NOT NULL")?;
+    let mut candidates = [cut(name, room), cut(&format!("{schema}_{name}"), room)].into_iter().chain(numbered);
+    candidates.find(|c| !taken.contains(c)).ok_or_else(|| Error::new(sqlstate::INTERNAL, "no free name for the shards"))
 }
 
 /// The nodes that a table needs to exist on: all of the cluster.
 pub fn all_nodes(map: &ClusterMap) -> Result<Vec<NodeId>> {
     if map.nodes.is_empty() {
-        return Err(Error::new(
-            sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE,
-            "the cluster has no nodes",
-        )
-        .hint("Use sharding.add_node('node1', 'host', 5432, 'dbname') first."));
+        return Err(Error::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, "the cluster has no nodes")
+            .hint("Use sharding.add_node('node1', 'host', 5432, 'dbname') first."));
     }
     Ok(map.node_ids())
 }

@@ -53,18 +53,13 @@ unsafe fn update_row(
     unsafe {
         let rel = pg_sys::table_open(catalog, pg_sys::RowExclusiveLock as _);
         let zero = pg_sys::Datum::from(0);
-        let tuple =
-            pg_sys::SearchSysCacheCopy(cache as _, pg_sys::Datum::from(key), zero, zero, zero);
+        let tuple = pg_sys::SearchSysCacheCopy(cache as _, pg_sys::Datum::from(key), zero, zero, zero);
         if tuple.is_null() {
-            return Err(Error::new(
-                sqlstate::INTERNAL,
-                format!("cache lookup failed for object {}", key.to_u32()),
-            ));
+            return Err(Error::new(sqlstate::INTERNAL, format!("cache lookup failed for object {}", key.to_u32())));
         }
         let desc = (*rel).rd_att;
         let natts = (*desc).natts as usize;
-        let (mut values, mut nulls, mut replace) =
-            (vec![zero; natts], vec![false; natts], vec![false; natts]);
+        let (mut values, mut nulls, mut replace) = (vec![zero; natts], vec![false; natts], vec![false; natts]);
         for (name, value) in changes {
             let name = CString::new(*name).unwrap_or_default();
             let attno = pg_sys::get_attnum(catalog, name.as_ptr());
@@ -75,40 +70,23 @@ unsafe fn update_row(
                 replace[i] = true;
             }
         }
-        let new = pg_sys::heap_modify_tuple(
-            tuple,
-            desc,
-            values.as_mut_ptr(),
-            nulls.as_mut_ptr(),
-            replace.as_mut_ptr(),
-        );
+        let new = pg_sys::heap_modify_tuple(tuple, desc, values.as_mut_ptr(), nulls.as_mut_ptr(), replace.as_mut_ptr());
         pg_sys::CatalogTupleUpdate(rel, &mut (*new).t_self, new);
         pg_sys::table_close(rel, pg_sys::RowExclusiveLock as _);
         Ok(())
     }
 }
 
-unsafe fn update_class(
-    relation: pg_sys::Oid,
-    changes: &[(&str, Option<pg_sys::Datum>)],
-) -> Result<()> {
+unsafe fn update_class(relation: pg_sys::Oid, changes: &[(&str, Option<pg_sys::Datum>)]) -> Result<()> {
     // SAFETY: see `update_row`.
     unsafe {
-        update_row(
-            pg_sys::Oid::from(pg_sys::RelationRelationId),
-            pg_sys::SysCacheIdentifier::RELOID,
-            relation,
-            changes,
-        )
+        update_row(pg_sys::Oid::from(pg_sys::RelationRelationId), pg_sys::SysCacheIdentifier::RELOID, relation, changes)
     }
 }
 
 /// A foreign key of a partitioned table is inheritable, that of a plain table is not.
 unsafe fn mark_foreign_keys(table: TableId, inheritable: bool) -> Result<()> {
-    let sql = format!(
-        "SELECT oid FROM pg_constraint WHERE contype = 'f' AND conrelid = {}",
-        table.0
-    );
+    let sql = format!("SELECT oid FROM pg_constraint WHERE contype = 'f' AND conrelid = {}", table.0);
     for key in spi::column(&sql)? {
         let key = pg_sys::Oid::from(key.parse::<u32>().unwrap_or(0));
         // SAFETY: see `update_row`.
@@ -126,15 +104,8 @@ unsafe fn mark_foreign_keys(table: TableId, inheritable: bool) -> Result<()> {
 
 /// OIDs of a table's indexes.
 pub fn indexes_of(table: TableId) -> Result<Vec<pg_sys::Oid>> {
-    let sql = format!(
-        "SELECT indexrelid FROM pg_index WHERE indrelid = {} ORDER BY indexrelid",
-        table.0
-    );
-    Ok(spi::column(&sql)?
-        .iter()
-        .filter_map(|t| t.parse::<u32>().ok())
-        .map(pg_sys::Oid::from)
-        .collect())
+    let sql = format!("SELECT indexrelid FROM pg_index WHERE indrelid = {} ORDER BY indexrelid", table.0);
+    Ok(spi::column(&sql)?.iter().filter_map(|t| t.parse::<u32>().ok()).map(pg_sys::Oid::from).collect())
 }
 
 /// Fails if a cursor, a running statement or a pending trigger uses the table.
@@ -185,10 +156,7 @@ pub unsafe fn to_parent(table: TableId, mut key: PartitionKey) -> Result<()> {
             oid(table),
             &[
                 ("relkind", kind(pg_sys::RELKIND_PARTITIONED_TABLE)),
-                (
-                    "relam",
-                    Some(pg_sys::Datum::from(compat::PARENT_ACCESS_METHOD)),
-                ),
+                ("relam", Some(pg_sys::Datum::from(compat::PARENT_ACCESS_METHOD))),
                 ("relfilenode", zero()),
                 ("relpages", zero()),
                 ("relallvisible", zero()),
@@ -228,16 +196,8 @@ unsafe fn drop_toast(toast: pg_sys::Oid) {
         let class = pg_sys::Oid::from(pg_sys::RelationRelationId);
         pg_sys::deleteDependencyRecordsFor(class, toast, false);
         pg_sys::CommandCounterIncrement();
-        let object = pg_sys::ObjectAddress {
-            classId: class,
-            objectId: toast,
-            objectSubId: 0,
-        };
-        pg_sys::performDeletion(
-            &object,
-            pg_sys::DropBehavior::DROP_RESTRICT,
-            pg_sys::PERFORM_DELETION_INTERNAL as i32,
-        );
+        let object = pg_sys::ObjectAddress { classId: class, objectId: toast, objectSubId: 0 };
+        pg_sys::performDeletion(&object, pg_sys::DropBehavior::DROP_RESTRICT, pg_sys::PERFORM_DELETION_INTERNAL as i32);
         pg_sys::CommandCounterIncrement();
     }
 }
@@ -259,12 +219,7 @@ pub unsafe fn to_plain(table: TableId, key: PartitionKey, reloptions: Option<&st
             oid(table),
             &[
                 ("relkind", kind(pg_sys::RELKIND_RELATION)),
-                (
-                    "relam",
-                    Some(pg_sys::Datum::from(pg_sys::Oid::from(
-                        pg_sys::HEAP_TABLE_AM_OID,
-                    ))),
-                ),
+                ("relam", Some(pg_sys::Datum::from(pg_sys::Oid::from(pg_sys::HEAP_TABLE_AM_OID)))),
                 ("relfilenode", Some(pg_sys::Datum::from(number))),
                 ("relhassubclass", Some(pg_sys::Datum::from(false))),
             ],
@@ -275,10 +230,7 @@ pub unsafe fn to_plain(table: TableId, key: PartitionKey, reloptions: Option<&st
             let number = compat::new_file_number(pg_sys::get_rel_tablespace(*index));
             update_class(
                 *index,
-                &[
-                    ("relkind", kind(pg_sys::RELKIND_INDEX)),
-                    ("relfilenode", Some(pg_sys::Datum::from(number))),
-                ],
+                &[("relkind", kind(pg_sys::RELKIND_INDEX)), ("relfilenode", Some(pg_sys::Datum::from(number)))],
             )?;
         }
         pg_sys::CommandCounterIncrement();
@@ -330,21 +282,10 @@ unsafe fn remove_partition_key(table: TableId, key: PartitionKey) -> Result<()> 
         pg_sys::RemovePartitionKeyByRelId(oid(table));
         pg_sys::deleteDependencyRecordsForSpecific(class, oid(table), internal, class, oid(table));
         let operator_classes = pg_sys::Oid::from(pg_sys::OperatorClassRelationId);
-        pg_sys::deleteDependencyRecordsForSpecific(
-            class,
-            oid(table),
-            normal,
-            operator_classes,
-            key.operator_class,
-        );
+        pg_sys::deleteDependencyRecordsForSpecific(class, oid(table), normal, operator_classes, key.operator_class);
         let collations = pg_sys::Oid::from(pg_sys::CollationRelationId);
-        let forgotten = pg_sys::deleteDependencyRecordsForSpecific(
-            class,
-            oid(table),
-            normal,
-            collations,
-            key.collation,
-        );
+        let forgotten =
+            pg_sys::deleteDependencyRecordsForSpecific(class, oid(table), normal, collations, key.collation);
         if forgotten > 0 {
             // Columns with that collation depend on it in their own right, the key among them.
             let sql = format!(
@@ -354,16 +295,8 @@ unsafe fn remove_partition_key(table: TableId, key: PartitionKey) -> Result<()> 
             );
             for attno in spi::column(&sql)? {
                 let column = attno.parse().unwrap_or(0);
-                let me = pg_sys::ObjectAddress {
-                    classId: class,
-                    objectId: oid(table),
-                    objectSubId: column,
-                };
-                let it = pg_sys::ObjectAddress {
-                    classId: collations,
-                    objectId: key.collation,
-                    objectSubId: 0,
-                };
+                let me = pg_sys::ObjectAddress { classId: class, objectId: oid(table), objectSubId: column };
+                let it = pg_sys::ObjectAddress { classId: collations, objectId: key.collation, objectSubId: 0 };
                 pg_sys::recordDependencyOn(&me, &it, pg_sys::DependencyType::DEPENDENCY_NORMAL);
             }
         }

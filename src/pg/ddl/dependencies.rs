@@ -42,12 +42,7 @@ struct Walk<'a> {
 
 /// The objects that a table's copies need, each after what it needs itself.
 pub fn objects_for(map: &ClusterMap, table: TableId, copy: NodeCopy) -> Result<Vec<NodeObject>> {
-    let mut walk = Walk {
-        map,
-        table,
-        seen: HashSet::new(),
-        objects: Vec::new(),
-    };
+    let mut walk = Walk { map, table, seen: HashSet::new(), objects: Vec::new() };
     walk.roles()?;
     let triggers = match copy {
         NodeCopy::Parent { .. } => {
@@ -74,10 +69,7 @@ pub fn objects_for(map: &ClusterMap, table: TableId, copy: NodeCopy) -> Result<V
 pub fn create_on(nodes: &[NodeId], objects: &[NodeObject]) -> Result<()> {
     for object in objects {
         for (node, rows) in session::query_on(nodes, &object.probe, Access::Write)? {
-            let found = rows
-                .into_iter()
-                .next()
-                .and_then(|r| r.into_iter().next().flatten());
+            let found = rows.into_iter().next().and_then(|r| r.into_iter().next().flatten());
             let create = match (&found, &object.fingerprint) {
                 (None, _) => true,
                 (Some(there), Some(here)) if there != here => {
@@ -104,20 +96,8 @@ pub fn create_on(nodes: &[NodeId], objects: &[NodeObject]) -> Result<()> {
 }
 
 impl Walk<'_> {
-    fn push(
-        &mut self,
-        what: String,
-        probe: String,
-        fingerprint: Option<String>,
-        create: Vec<String>,
-    ) {
-        self.objects.push(NodeObject {
-            what,
-            probe,
-            fingerprint,
-            create,
-            replaces: false,
-        });
+    fn push(&mut self, what: String, probe: String, fingerprint: Option<String>, create: Vec<String>) {
+        self.objects.push(NodeObject { what, probe, fingerprint, create, replaces: false });
     }
 
     /// Owner, grantees and the roles of policies.
@@ -139,10 +119,7 @@ impl Walk<'_> {
     fn role(&mut self, name: &str, quoted: &str) {
         self.push(
             format!("role {quoted}"),
-            format!(
-                "SELECT '' FROM pg_roles WHERE rolname = {}",
-                quote_literal(name)
-            ),
+            format!("SELECT '' FROM pg_roles WHERE rolname = {}", quote_literal(name)),
             None,
             vec![format!("CREATE ROLE {quoted} NOLOGIN")],
         );
@@ -161,8 +138,7 @@ impl Walk<'_> {
     }
 
     fn visit(&mut self, class: &str, oid: u32) -> Result<()> {
-        let part_of_a_table =
-            ["pg_constraint", "pg_attrdef", "pg_trigger", "pg_policy"].contains(&class);
+        let part_of_a_table = ["pg_constraint", "pg_attrdef", "pg_trigger", "pg_policy"].contains(&class);
         if part_of_a_table || !self.seen.insert((class.to_owned(), oid)) {
             return Ok(());
         }
@@ -185,15 +161,10 @@ impl Walk<'_> {
     }
 
     fn unknown(&self, class: &str, oid: u32) -> Result<Error> {
-        let what = spi::value(&format!(
-            "SELECT pg_describe_object('{class}'::regclass, {oid}, 0)"
-        ))?;
-        Ok(Error::unsupported(format!(
-            "cannot create {} on the nodes",
-            what.unwrap_or_default()
-        ))
-        .detail("The table depends on it.")
-        .hint("Put it into an extension that the nodes have, or remove the dependency."))
+        let what = spi::value(&format!("SELECT pg_describe_object('{class}'::regclass, {oid}, 0)"))?;
+        Ok(Error::unsupported(format!("cannot create {} on the nodes", what.unwrap_or_default()))
+            .detail("The table depends on it.")
+            .hint("Put it into an extension that the nodes have, or remove the dependency."))
     }
 
     fn extension(&mut self, oid: u32) -> Result<()> {
@@ -207,11 +178,7 @@ impl Walk<'_> {
             return Ok(());
         };
         let (name, quoted, schema) = (text(&row, 0), text(&row, 1), text(&row, 2));
-        if self
-            .objects
-            .iter()
-            .any(|o| o.what == format!("extension {quoted}"))
-        {
+        if self.objects.iter().any(|o| o.what == format!("extension {quoted}")) {
             return Ok(());
         }
         let mut create = Vec::new();
@@ -219,14 +186,9 @@ impl Walk<'_> {
             create.push(format!("CREATE EXTENSION IF NOT EXISTS {quoted} CASCADE"));
         } else {
             create.push(format!("CREATE SCHEMA IF NOT EXISTS {schema}"));
-            create.push(format!(
-                "CREATE EXTENSION IF NOT EXISTS {quoted} SCHEMA {schema} CASCADE"
-            ));
+            create.push(format!("CREATE EXTENSION IF NOT EXISTS {quoted} SCHEMA {schema} CASCADE"));
         }
-        let probe = format!(
-            "SELECT '' FROM pg_extension WHERE extname = {}",
-            quote_literal(name)
-        );
+        let probe = format!("SELECT '' FROM pg_extension WHERE extname = {}", quote_literal(name));
         self.push(format!("extension {quoted}"), probe, None, create);
         Ok(())
     }
@@ -244,15 +206,9 @@ impl Walk<'_> {
             return Ok(());
         }
         self.role(text(&row, 2), text(&row, 3));
-        let mut create = vec![format!(
-            "CREATE SCHEMA IF NOT EXISTS {quoted} AUTHORIZATION {}",
-            text(&row, 3)
-        )];
+        let mut create = vec![format!("CREATE SCHEMA IF NOT EXISTS {quoted} AUTHORIZATION {}", text(&row, 3))];
         create.extend(self.grants("pg_namespace", "nspacl", oid, &format!("SCHEMA {quoted}"))?);
-        let probe = format!(
-            "SELECT '' FROM pg_namespace WHERE nspname = {}",
-            quote_literal(&name)
-        );
+        let probe = format!("SELECT '' FROM pg_namespace WHERE nspname = {}", quote_literal(&name));
         self.push(format!("schema {quoted}"), probe, None, create);
         Ok(())
     }
@@ -274,15 +230,8 @@ impl Walk<'_> {
             if !name.is_empty() {
                 self.role(name, grantee);
             }
-            let option = if flag(&row, 3) {
-                " WITH GRANT OPTION"
-            } else {
-                ""
-            };
-            statements.push(format!(
-                "GRANT {} ON {object} TO {grantee}{option}",
-                text(&row, 2)
-            ));
+            let option = if flag(&row, 3) { " WITH GRANT OPTION" } else { "" };
+            statements.push(format!("GRANT {} ON {object} TO {grantee}{option}", text(&row, 2)));
         }
         Ok(statements)
     }
@@ -305,9 +254,8 @@ impl Walk<'_> {
                 let labels = "SELECT string_agg(quote_literal(enumlabel), ', ' ORDER BY enumsortorder) FROM pg_enum \
                               WHERE enumtypid = ";
                 let here = spi::value(&format!("{labels}{oid}"))?.unwrap_or_default();
-                let probe = format!(
-                    "SELECT coalesce(({labels}to_regtype({same})), '') WHERE to_regtype({same}) IS NOT NULL"
-                );
+                let probe =
+                    format!("SELECT coalesce(({labels}to_regtype({same})), '') WHERE to_regtype({same}) IS NOT NULL");
                 let create = vec![format!("CREATE TYPE {name} AS ENUM ({here})")];
                 self.push(format!("type {name}"), probe, Some(here), create);
                 Ok(())
@@ -320,9 +268,7 @@ impl Walk<'_> {
     }
 
     fn composite(&mut self, oid: u32, name: &str, relation: u32) -> Result<()> {
-        let kind = spi::value(&format!(
-            "SELECT relkind FROM pg_class WHERE oid = {relation}"
-        ))?;
+        let kind = spi::value(&format!("SELECT relkind FROM pg_class WHERE oid = {relation}"))?;
         if kind.as_deref() != Some("c") {
             return self.visit("pg_class", relation);
         }
@@ -338,9 +284,7 @@ impl Walk<'_> {
         let same = quote_literal(name);
         let probe = format!(
             "SELECT coalesce(({}), '') WHERE to_regtype({same}) IS NOT NULL",
-            attributes(&format!(
-                "(SELECT typrelid FROM pg_type WHERE oid = to_regtype({same}))"
-            ))
+            attributes(&format!("(SELECT typrelid FROM pg_type WHERE oid = to_regtype({same}))"))
         );
         let create = vec![format!("CREATE TYPE {name} AS ({here})")];
         let _ = oid;
@@ -349,14 +293,11 @@ impl Walk<'_> {
     }
 
     fn domain(&mut self, oid: u32, name: &str) -> Result<()> {
-        let constraints =
-            format!("SELECT oid FROM pg_constraint WHERE contypid = {oid} AND contype = 'c'");
+        let constraints = format!("SELECT oid FROM pg_constraint WHERE contypid = {oid} AND contype = 'c'");
         for constraint in spi::column(&constraints)? {
             self.follow("pg_constraint", constraint.parse().unwrap_or(0))?;
         }
-        let base = |t: &str| {
-            format!("SELECT format_type(typbasetype, typtypmod) FROM pg_type WHERE oid = {t}")
-        };
+        let base = |t: &str| format!("SELECT format_type(typbasetype, typtypmod) FROM pg_type WHERE oid = {t}");
         let here = spi::value(&base(&oid.to_string()))?.unwrap_or_default();
         let rest = spi::value(&format!(
             "SELECT CASE WHEN t.typcollation <> 0 AND t.typcollation <> b.typcollation THEN \
@@ -370,10 +311,7 @@ impl Walk<'_> {
              FROM pg_type t JOIN pg_type b ON b.oid = t.typbasetype WHERE t.oid = {oid}"
         ))?
         .unwrap_or_default();
-        let probe = base(&format!(
-            "to_regtype({}) AND typtype = 'd'",
-            quote_literal(name)
-        ));
+        let probe = base(&format!("to_regtype({}) AND typtype = 'd'", quote_literal(name)));
         let create = vec![format!("CREATE DOMAIN {name} AS {here}{rest}")];
         self.push(format!("domain {name}"), probe, Some(here), create);
         Ok(())
@@ -403,10 +341,7 @@ impl Walk<'_> {
             "SELECT format_type(rngsubtype, NULL) FROM pg_range WHERE rngtypid = to_regtype({})",
             quote_literal(name)
         );
-        let create = vec![format!(
-            "CREATE TYPE {name} AS RANGE (SUBTYPE = {here}, {})",
-            text(&row, 2)
-        )];
+        let create = vec![format!("CREATE TYPE {name} AS RANGE (SUBTYPE = {here}, {})", text(&row, 2))];
         self.push(format!("type {name}"), probe, Some(here), create);
         Ok(())
     }
@@ -429,10 +364,7 @@ impl Walk<'_> {
         let mut create = vec![text(&row, 6).to_owned()];
         if flag(&row, 3) {
             self.role(text(&row, 4), text(&row, 5));
-            create.push(format!(
-                "ALTER ROUTINE {signature} OWNER TO {}",
-                text(&row, 5)
-            ));
+            create.push(format!("ALTER ROUTINE {signature} OWNER TO {}", text(&row, 5)));
         }
         create.extend(self.grants("pg_proc", "proacl", oid, &format!("ROUTINE {signature}"))?);
         let probe = format!(
@@ -471,11 +403,7 @@ impl Walk<'_> {
             quote_literal(text(&row, 0)),
             quote_literal(text(&row, 1))
         );
-        let create = vec![format!(
-            "CREATE COLLATION {} ({})",
-            text(&row, 2),
-            text(&row, 3)
-        )];
+        let create = vec![format!("CREATE COLLATION {} ({})", text(&row, 2), text(&row, 3))];
         self.push(format!("collation {}", text(&row, 2)), probe, None, create);
         Ok(())
     }
@@ -499,10 +427,7 @@ impl Walk<'_> {
                 "table depends on table {}, which the nodes do not have",
                 text(&row, 1)
             ))
-            .hint(format!(
-                "Use sharding.replicate_table('{}') first.",
-                text(&row, 1)
-            ))),
+            .hint(format!("Use sharding.replicate_table('{}') first.", text(&row, 1)))),
             _ => Err(self.unknown("pg_class", oid)?),
         }
     }

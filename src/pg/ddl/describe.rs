@@ -65,12 +65,8 @@ pub fn qualified_name(table: TableId) -> Result<String> {
          JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = {}",
         table.0
     );
-    spi::value(&sql)?.ok_or_else(|| {
-        Error::new(
-            sqlstate::UNDEFINED_TABLE,
-            format!("relation with OID {} does not exist", table.0),
-        )
-    })
+    spi::value(&sql)?
+        .ok_or_else(|| Error::new(sqlstate::UNDEFINED_TABLE, format!("relation with OID {} does not exist", table.0)))
 }
 
 /// The columns that exist, in order.
@@ -153,10 +149,7 @@ fn create_table(table: TableId, name: &str, columns: &[Column], copy: NodeCopy) 
     ))?);
     let mut sql = format!("CREATE TABLE {name} ({})", parts.join(", "));
     if let NodeCopy::Parent { key_attno } = copy {
-        let key = columns
-            .iter()
-            .find(|c| c.attno == key_attno)
-            .map_or("", |c| c.name.as_str());
+        let key = columns.iter().find(|c| c.attno == key_attno).map_or("", |c| c.name.as_str());
         sql.push_str(&format!(" PARTITION BY HASH ({key})"));
     }
     Ok(sql)
@@ -192,11 +185,7 @@ fn column_statistics(table: TableId, name: &str) -> Result<Vec<String>> {
 /// ` WITH (fillfactor='70', toast.autovacuum_enabled='false')`, or nothing.
 fn storage_parameters(table: TableId) -> Result<String> {
     let options = storage_options(table)?;
-    Ok(if options.is_empty() {
-        options
-    } else {
-        format!(" WITH ({options})")
-    })
+    Ok(if options.is_empty() { options } else { format!(" WITH ({options})") })
 }
 
 /// The storage parameters of a table and its toast table, as between the parentheses of `WITH`.
@@ -234,9 +223,7 @@ fn keys_and_indexes(table: TableId, name: &str) -> Result<Vec<String>> {
         // SAFETY: the result is palloc'd text of the current memory context.
         let text = unsafe {
             let oid = pg_sys::Oid::from(oid.parse::<u32>().unwrap_or(0));
-            CStr::from_ptr(pg_sys::pg_get_constraintdef_command(oid))
-                .to_string_lossy()
-                .into_owned()
+            CStr::from_ptr(pg_sys::pg_get_constraintdef_command(oid)).to_string_lossy().into_owned()
         };
         statements.push(text);
     }

@@ -38,11 +38,7 @@ fn begin(table: TableId, wish: Wish) -> Result<(Rc<ClusterMap>, Vec<NodeId>, Can
     let map = catalog_rows::fresh_cluster()?;
     let candidate = eligible::check_table(table, wish)?;
     if let Some(known) = map.table(table) {
-        let kind = if known.is_distributed() {
-            "distributed"
-        } else {
-            "a reference table"
-        };
+        let kind = if known.is_distributed() { "distributed" } else { "a reference table" };
         return Err(Error::new(
             sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE,
             format!("table \"{}\" is already {kind}", candidate.name),
@@ -75,26 +71,17 @@ pub fn distribute(request: &Request) -> Result<()> {
         None => catalog_rows::create_group(&map, key.group_by, request.shard_count)?,
     };
     let map = catalog_rows::fresh_cluster()?;
-    let group = map.groups.get(&id).ok_or_else(|| {
-        Error::new(
-            sqlstate::INTERNAL,
-            "new colocation group is not in the catalog",
-        )
-    })?;
+    let group = map
+        .groups
+        .get(&id)
+        .ok_or_else(|| Error::new(sqlstate::INTERNAL, "new colocation group is not in the catalog"))?;
     let prefix = catalog_rows::shard_prefix(table, group.shards.len() as i32)?;
-    let copy = NodeCopy::Parent {
-        key_attno: key.partition.attno,
-    };
+    let copy = NodeCopy::Parent { key_attno: key.partition.attno };
     let objects = dependencies::objects_for(&map, table, copy)?;
     let ddl = describe::describe(table, copy)?;
-    let shards = Shards {
-        group,
-        prefix: &prefix,
-    };
+    let shards = Shards { group, prefix: &prefix };
 
-    nodes::with_ddl_settings(&nodes, || {
-        nodes::create(&nodes, &objects, &ddl, Some(&shards))
-    })?;
+    nodes::with_ddl_settings(&nodes, || nodes::create(&nodes, &objects, &ddl, Some(&shards)))?;
     send_rows(&candidate, &key, group, &ddl.columns)?;
     nodes::with_ddl_settings(&nodes, || {
         nodes::run(&nodes, &ddl.constrain)?;
@@ -113,21 +100,12 @@ pub fn distribute(request: &Request) -> Result<()> {
         "SELECT DISTINCT confrelid FROM pg_constraint WHERE contype = 'f' AND {0} IN (conrelid, confrelid)",
         table.0
     ))?;
-    let referenced: Vec<TableId> = referenced
-        .iter()
-        .filter_map(|t| t.parse().ok())
-        .map(TableId)
-        .collect();
+    let referenced: Vec<TableId> = referenced.iter().filter_map(|t| t.parse().ok()).map(TableId).collect();
     foreign_keys::refresh_guards(&map, &referenced)
 }
 
 /// The group that was asked for, that a foreign key suggests, or that fits; `None` for a new one.
-fn choose_group(
-    map: &ClusterMap,
-    request: &Request,
-    candidate: &Candidate,
-    key: &ShardKey,
-) -> Result<Option<GroupId>> {
+fn choose_group(map: &ClusterMap, request: &Request, candidate: &Candidate, key: &ShardKey) -> Result<Option<GroupId>> {
     let count = request.shard_count;
     let Some(with) = request.colocate_with else {
         if let Some(id) = foreign_keys::natural_group(map, request.table, key.partition.attno)?
@@ -143,10 +121,7 @@ fn choose_group(
     let Some((group, their_key)) = map.distribution(with) else {
         return Err(Error::new(
             sqlstate::WRONG_OBJECT_TYPE,
-            format!(
-                "cannot colocate table \"{}\" with {with_name}",
-                candidate.name
-            ),
+            format!("cannot colocate table \"{}\" with {with_name}", candidate.name),
         )
         .detail(format!("{with_name} is not distributed.")));
     };
@@ -160,10 +135,7 @@ fn choose_group(
     let refuse = |detail: String| {
         Error::new(
             sqlstate::INVALID_PARAMETER_VALUE,
-            format!(
-                "cannot colocate table \"{}\" with {with_name}",
-                candidate.name
-            ),
+            format!("cannot colocate table \"{}\" with {with_name}", candidate.name),
         )
         .detail(detail)
     };
@@ -179,11 +151,8 @@ fn choose_group(
         return Err(refuse("Their shard keys have different collations.".into()));
     }
     if count != DEFAULT_SHARDS && count as usize != group.shards.len() {
-        return Err(refuse(format!(
-            "{with_name} has {} shards, not {count}.",
-            group.shards.len()
-        ))
-        .hint("Leave shard_count out."));
+        return Err(refuse(format!("{with_name} has {} shards, not {count}.", group.shards.len()))
+            .hint("Leave shard_count out."));
     }
     Ok(Some(group.id))
 }
@@ -194,25 +163,12 @@ fn send_rows(
     group: &ColocationGroup,
     columns: &[describe::Column],
 ) -> Result<()> {
-    let (route, nodes) = Route::hash(
-        KeyHasher::of_class(&key.class())?,
-        group,
-        key.partition.attno,
-    );
+    let (route, nodes) = Route::hash(KeyHasher::of_class(&key.class())?, group, key.partition.attno);
     send(candidate.table, route, &nodes, columns)
 }
 
-fn send(
-    table: TableId,
-    route: Route,
-    nodes: &[NodeId],
-    columns: &[describe::Column],
-) -> Result<()> {
-    let attnos: Vec<i16> = columns
-        .iter()
-        .filter(|c| !c.generated)
-        .map(|c| c.attno)
-        .collect();
+fn send(table: TableId, route: Route, nodes: &[NodeId], columns: &[describe::Column]) -> Result<()> {
+    let attnos: Vec<i16> = columns.iter().filter(|c| !c.generated).map(|c| c.attno).collect();
     let mut loader = BulkLoader::with_route(route, nodes, table, &attnos)?;
     // SAFETY: the table is locked exclusively.
     unsafe { rows::send(table, &mut loader)? };
@@ -222,10 +178,7 @@ fn send(
 
 /// Drops the local partitions of a table whose rows are on the nodes.
 fn drop_partitions(table: TableId) -> Result<()> {
-    let partitions = spi::column(&format!(
-        "SELECT inhrelid FROM pg_inherits WHERE inhparent = {}",
-        table.0
-    ))?;
+    let partitions = spi::column(&format!("SELECT inhrelid FROM pg_inherits WHERE inhparent = {}", table.0))?;
     for partition in partitions {
         let object = pg_sys::ObjectAddress {
             classId: pg_sys::Oid::from(pg_sys::RelationRelationId),
@@ -261,10 +214,7 @@ pub fn replicate(table: TableId) -> Result<()> {
              EXECUTE FUNCTION sharding.replicate_row()",
             ddl.name
         ),
-        format!(
-            "ALTER TABLE {} ENABLE ALWAYS TRIGGER {REPLICATE_TRIGGER}",
-            ddl.name
-        ),
+        format!("ALTER TABLE {} ENABLE ALWAYS TRIGGER {REPLICATE_TRIGGER}", ddl.name),
     ] {
         spi::rows(&sql)?;
     }
@@ -287,9 +237,7 @@ pub fn copy_reference_tables_to(node: NodeId) -> Result<()> {
     let mut written = Vec::new();
     for table in &tables {
         let copy = match &table.spread {
-            Spread::Distributed { key_attno, .. } => NodeCopy::Parent {
-                key_attno: *key_attno,
-            },
+            Spread::Distributed { key_attno, .. } => NodeCopy::Parent { key_attno: *key_attno },
             Spread::Reference => NodeCopy::Whole,
         };
         let objects = dependencies::objects_for(&map, table.id, copy)?;
@@ -298,10 +246,7 @@ pub fn copy_reference_tables_to(node: NodeId) -> Result<()> {
         if copy == NodeCopy::Whole {
             // SAFETY: writers wait until the copy is complete; readers do not.
             unsafe {
-                pg_sys::LockRelationOid(
-                    pg_sys::Oid::from(table.id.0),
-                    pg_sys::ShareRowExclusiveLock as _,
-                );
+                pg_sys::LockRelationOid(pg_sys::Oid::from(table.id.0), pg_sys::ShareRowExclusiveLock as _);
             }
             send(table.id, Route::Everywhere, &nodes, &ddl.columns)?;
         }
@@ -311,9 +256,7 @@ pub fn copy_reference_tables_to(node: NodeId) -> Result<()> {
         for ddl in &written {
             nodes::run(&nodes, &ddl.constrain)?;
         }
-        written
-            .iter()
-            .try_for_each(|ddl| nodes::finish(&nodes, ddl, None, false))
+        written.iter().try_for_each(|ddl| nodes::finish(&nodes, ddl, None, false))
     })
 }
 
@@ -321,9 +264,6 @@ pub fn copy_reference_tables_to(node: NodeId) -> Result<()> {
 pub fn drop_on_nodes(tables: &[(String, String)]) -> Result<()> {
     let map = catalog_rows::fresh_cluster()?;
     let quote = crate::catalog::quote_identifier;
-    let names: Vec<String> = tables
-        .iter()
-        .map(|(schema, name)| format!("{}.{}", quote(schema), quote(name)))
-        .collect();
+    let names: Vec<String> = tables.iter().map(|(schema, name)| format!("{}.{}", quote(schema), quote(name))).collect();
     nodes::drop_tables(&map.node_ids(), &names)
 }

@@ -36,23 +36,14 @@ pub struct Candidate {
 
 /// The caller must own the table.
 pub fn check_owner(table: TableId) -> Result<()> {
-    let sql = format!(
-        "SELECT relname, pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = {}",
-        table.0
-    );
+    let sql = format!("SELECT relname, pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = {}", table.0);
     let row = spi::row(&sql)?.ok_or_else(|| {
-        Error::new(
-            sqlstate::UNDEFINED_TABLE,
-            format!("relation with OID {} does not exist", table.0),
-        )
+        Error::new(sqlstate::UNDEFINED_TABLE, format!("relation with OID {} does not exist", table.0))
     })?;
     if flag(&row, 1) {
         Ok(())
     } else {
-        Err(Error::new(
-            sqlstate::INSUFFICIENT_PRIVILEGE,
-            format!("must be owner of table {}", text(&row, 0)),
-        ))
+        Err(Error::new(sqlstate::INSUFFICIENT_PRIVILEGE, format!("must be owner of table {}", text(&row, 0))))
     }
 }
 
@@ -72,42 +63,30 @@ pub fn check_table(table: TableId, wish: Wish) -> Result<Candidate> {
     let row = spi::row(&sql)?.unwrap_or_default();
     let name = text(&row, 0).to_owned();
     let verb = wish.verb();
-    let wrong = |what: &str| {
-        Error::new(
-            sqlstate::WRONG_OBJECT_TYPE,
-            format!("cannot {verb} {what} \"{name}\""),
-        )
-    };
+    let wrong = |what: &str| Error::new(sqlstate::WRONG_OBJECT_TYPE, format!("cannot {verb} {what} \"{name}\""));
     let unsupported = |what: &str| Error::unsupported(format!("cannot {verb} {what} \"{name}\""));
     let kind = text(&row, 1);
     match kind {
         "r" | "p" => {}
         "v" => return Err(wrong("view").hint("Use it with the tables that the view reads.")),
         "m" => {
-            return Err(
-                wrong("materialized view").hint("It may stay local and read distributed tables.")
-            );
+            return Err(wrong("materialized view").hint("It may stay local and read distributed tables."));
         }
         "f" => return Err(wrong("foreign table")),
         _ => return Err(wrong("relation").detail("Only tables can be spread over nodes.")),
     }
-    if table.0 < 16_384
-        || ["pg_catalog", "information_schema", "pg_toast", "sharding"].contains(&text(&row, 4))
-    {
+    if table.0 < 16_384 || ["pg_catalog", "information_schema", "pg_toast", "sharding"].contains(&text(&row, 4)) {
         return Err(wrong("system catalog"));
     }
     if let Some(extension) = row.get(7).and_then(|c| c.as_deref()) {
-        return Err(
-            unsupported("table").detail(format!("It belongs to extension \"{extension}\"."))
-        );
+        return Err(unsupported("table").detail(format!("It belongs to extension \"{extension}\".")));
     }
     match text(&row, 2) {
         "t" => {
             return Err(unsupported("temporary table").hint("Create the table without TEMPORARY."));
         }
         "u" => {
-            return Err(unsupported("unlogged table")
-                .hint(format!("Use ALTER TABLE {name} SET LOGGED first.")));
+            return Err(unsupported("unlogged table").hint(format!("Use ALTER TABLE {name} SET LOGGED first.")));
         }
         _ => {}
     }
@@ -121,26 +100,16 @@ pub fn check_table(table: TableId, wish: Wish) -> Result<Candidate> {
         return Err(unsupported("table").detail("Other tables inherit from it."));
     }
     if kind == "p" && wish == Wish::Replicate {
-        return Err(unsupported("partitioned table")
-            .hint("Copy its rows into a plain table and replicate that."));
+        return Err(unsupported("partitioned table").hint("Copy its rows into a plain table and replicate that."));
     }
     if let Some(rule) = row.get(8).and_then(|c| c.as_deref()) {
-        return Err(unsupported("table")
-            .detail(format!("It has the rule \"{rule}\"."))
-            .hint("Use a trigger instead."));
+        return Err(unsupported("table").detail(format!("It has the rule \"{rule}\".")).hint("Use a trigger instead."));
     }
     if let Some(method) = row.get(9).and_then(|c| c.as_deref()) {
-        return Err(
-            unsupported("table").detail(format!("It uses the table access method \"{method}\"."))
-        );
+        return Err(unsupported("table").detail(format!("It uses the table access method \"{method}\".")));
     }
     refuse_features(table, &name, wish)?;
-    Ok(Candidate {
-        table,
-        name,
-        partitioned: kind == "p",
-        row_security: flag(&row, 10),
-    })
+    Ok(Candidate { table, name, partitioned: kind == "p", row_security: flag(&row, 10) })
 }
 
 /// A query for the name of an offending part, and what to say about it (`%` is that name).
@@ -210,20 +179,13 @@ const DISTRIBUTED_ONLY: &[Refusal] = &[
 ];
 
 fn refuse_features(table: TableId, name: &str, wish: Wish) -> Result<()> {
-    let distributed = if wish == Wish::Distribute {
-        DISTRIBUTED_ONLY
-    } else {
-        &[]
-    };
+    let distributed = if wish == Wish::Distribute { DISTRIBUTED_ONLY } else { &[] };
     for refusal in BOTH.iter().chain(distributed) {
         let found = spi::value(&refusal.sql.replace("{}", &table.0.to_string()))?;
         if let Some(part) = found {
-            return Err(Error::new(
-                refusal.code,
-                format!("cannot {} table \"{name}\"", wish.verb()),
-            )
-            .detail(refusal.detail.replace('%', &part))
-            .hint(refusal.hint));
+            return Err(Error::new(refusal.code, format!("cannot {} table \"{name}\"", wish.verb()))
+                .detail(refusal.detail.replace('%', &part))
+                .hint(refusal.hint));
         }
     }
     Ok(())
@@ -266,73 +228,45 @@ pub fn check_key(candidate: &Candidate, column: &str) -> Result<ShardKey> {
         quote_literal(column)
     );
     let row = spi::row(&sql)?.ok_or_else(|| {
-        Error::new(
-            sqlstate::UNDEFINED_COLUMN,
-            format!("column \"{column}\" of table \"{name}\" does not exist"),
-        )
+        Error::new(sqlstate::UNDEFINED_COLUMN, format!("column \"{column}\" of table \"{name}\" does not exist"))
     })?;
     let refuse = |detail: String| {
-        Error::unsupported(format!(
-            "cannot distribute table \"{name}\" by column \"{column}\""
-        ))
-        .detail(detail)
+        Error::unsupported(format!("cannot distribute table \"{name}\" by column \"{column}\"")).detail(detail)
     };
     if flag(&row, 3) {
-        return Err(refuse("It is a generated column.".into())
-            .hint("Choose a column that is stored as given."));
+        return Err(refuse("It is a generated column.".into()).hint("Choose a column that is stored as given."));
     }
     let shown = text(&row, 4);
     if let Some(collation) = row.get(5).and_then(|c| c.as_deref()) {
-        return Err(refuse(format!(
-            "Its collation \"{collation}\" is not deterministic."
-        ))
-        .hint("Choose another column, or give this one a deterministic collation."));
+        return Err(refuse(format!("Its collation \"{collation}\" is not deterministic."))
+            .hint("Choose another column, or give this one a deterministic collation."));
     }
     let declared = pg_sys::Oid::from(text(&row, 1).parse::<u32>().unwrap_or(0));
     // SAFETY: syscache look-ups.
     let (base, operator_class) = unsafe {
         let base = pg_sys::getBaseType(declared);
-        (
-            base,
-            pg_sys::GetDefaultOpClass(base, pg_sys::Oid::from(HASH_METHOD)),
-        )
+        (base, pg_sys::GetDefaultOpClass(base, pg_sys::Oid::from(HASH_METHOD)))
     };
     if let Some(part) = unstable_part(base)? {
-        return Err(refuse(format!(
-            "Type {shown} hashes by an OID ({part}), which differs between nodes."
-        ))
-        .hint("Choose another column, or store the value as text or as a number."));
+        return Err(refuse(format!("Type {shown} hashes by an OID ({part}), which differs between nodes."))
+            .hint("Choose another column, or store the value as text or as a number."));
     }
     let partition = PartitionKey {
         attno: text(&row, 0).parse().unwrap_or(0),
         operator_class,
         collation: pg_sys::Oid::from(text(&row, 2).parse::<u32>().unwrap_or(0)),
     };
-    let key = ShardKey {
-        partition,
-        group_by: KeyType {
-            oid: base,
-            collation: partition.collation,
-        },
-    };
+    let key = ShardKey { partition, group_by: KeyType { oid: base, collation: partition.collation } };
     let hashes = operator_class != pg_sys::InvalidOid && {
         let class = key.class();
         // SAFETY: a syscache look-up.
-        let function = unsafe {
-            pg_sys::get_opfamily_proc(
-                class.family,
-                class.input_type,
-                class.input_type,
-                HASHEXTENDED_PROC,
-            )
-        };
+        let function =
+            unsafe { pg_sys::get_opfamily_proc(class.family, class.input_type, class.input_type, HASHEXTENDED_PROC) };
         function != pg_sys::InvalidOid
     };
     if !hashes {
-        return Err(refuse(format!(
-            "Type {shown} has no default operator class for hash partitioning."
-        ))
-        .hint("Choose another column."));
+        return Err(refuse(format!("Type {shown} has no default operator class for hash partitioning."))
+            .hint("Choose another column."));
     }
     check_unique(candidate, column, partition.attno)?;
     if candidate.partitioned {
@@ -375,18 +309,10 @@ fn check_unique(candidate: &Candidate, column: &str, attno: i16) -> Result<()> {
     };
     Err(Error::new(
         sqlstate::FEATURE_NOT_SUPPORTED,
-        format!(
-            "cannot distribute table \"{}\" by column \"{column}\"",
-            candidate.name
-        ),
+        format!("cannot distribute table \"{}\" by column \"{column}\"", candidate.name),
     )
-    .detail(format!(
-        "{what} \"{}\" does not include the column, so no node could enforce it alone.",
-        text(&row, 0)
-    ))
-    .hint(
-        "Choose a column that all unique constraints include, or add the column to the constraint.",
-    ))
+    .detail(format!("{what} \"{}\" does not include the column, so no node could enforce it alone.", text(&row, 0)))
+    .hint("Choose a column that all unique constraints include, or add the column to the constraint."))
 }
 
 fn check_partitioned(candidate: &Candidate, column: &str, key: &PartitionKey) -> Result<()> {
@@ -402,10 +328,7 @@ fn check_partitioned(candidate: &Candidate, column: &str, key: &PartitionKey) ->
     let refuse = |detail: String| {
         Error::new(
             sqlstate::WRONG_OBJECT_TYPE,
-            format!(
-                "cannot distribute partitioned table \"{}\" by column \"{column}\"",
-                candidate.name
-            ),
+            format!("cannot distribute partitioned table \"{}\" by column \"{column}\"", candidate.name),
         )
         .detail(detail)
     };
@@ -414,13 +337,12 @@ fn check_partitioned(candidate: &Candidate, column: &str, key: &PartitionKey) ->
             .hint("Copy the rows into a table that is not partitioned and distribute that."));
     }
     if !flag(&row, 1) {
-        return Err(refuse("Its partition key is not just this column.".into())
-            .hint("Use the partition key as the shard key."));
+        return Err(
+            refuse("Its partition key is not just this column.".into()).hint("Use the partition key as the shard key.")
+        );
     }
     if !flag(&row, 2) {
-        return Err(refuse(
-            "Its partition key has an operator class or collation of its own.".into(),
-        ));
+        return Err(refuse("Its partition key has an operator class or collation of its own.".into()));
     }
     Ok(())
 }

@@ -14,9 +14,7 @@
 //! distributed too ([`refresh_guards`]).
 
 use super::{nodes, spi};
-use crate::catalog::{
-    ClusterMap, GroupId, NodeId, SHARD_SCHEMA, Spread, TableId, quote_identifier, quote_literal,
-};
+use crate::catalog::{ClusterMap, GroupId, NodeId, SHARD_SCHEMA, Spread, TableId, quote_identifier, quote_literal};
 use crate::error::{Error, Result};
 use crate::pg::session::{self, Access};
 
@@ -39,11 +37,7 @@ fn keys_where(condition: &str) -> Result<Vec<ForeignKey>> {
          FROM pg_constraint c JOIN pg_class r ON r.oid = c.conrelid WHERE c.contype = 'f' AND c.conparentid = 0 \
            AND ({condition}) ORDER BY c.conname"
     );
-    let numbers = |t: &str| {
-        t.split(' ')
-            .filter_map(|n| n.parse::<i16>().ok())
-            .collect::<Vec<_>>()
-    };
+    let numbers = |t: &str| t.split(' ').filter_map(|n| n.parse::<i16>().ok()).collect::<Vec<_>>();
     let id = |t: &str| TableId(t.parse().unwrap_or(0));
     let key = |r: spi::TextRow| ForeignKey {
         name: spi::text(&r, 0).to_owned(),
@@ -51,10 +45,7 @@ fn keys_where(condition: &str) -> Result<Vec<ForeignKey>> {
         from_name: spi::text(&r, 2).to_owned(),
         to: id(spi::text(&r, 3)),
         to_name: spi::text(&r, 4).to_owned(),
-        pairs: numbers(spi::text(&r, 5))
-            .into_iter()
-            .zip(numbers(spi::text(&r, 6)))
-            .collect(),
+        pairs: numbers(spi::text(&r, 5)).into_iter().zip(numbers(spi::text(&r, 6))).collect(),
     };
     Ok(spi::rows(&sql)?.into_iter().map(key).collect())
 }
@@ -77,19 +68,10 @@ pub fn natural_group(map: &ClusterMap, table: TableId, key_attno: i16) -> Result
 }
 
 /// Refuses foreign keys that a table split by `key_attno` into the shards of `group` cannot keep.
-pub fn check_distributed(
-    map: &ClusterMap,
-    table: TableId,
-    key_attno: i16,
-    group: Option<GroupId>,
-) -> Result<()> {
+pub fn check_distributed(map: &ClusterMap, table: TableId, key_attno: i16, group: Option<GroupId>) -> Result<()> {
     for key in keys_where(&format!("c.conrelid = {0} OR c.confrelid = {0}", table.0))? {
         let key_of = |t: TableId| {
-            if t == table {
-                Some(key_attno)
-            } else {
-                map.distribution(t).map(|d| d.1)
-            }
+            if t == table { Some(key_attno) } else { map.distribution(t).map(|d| d.1) }
         };
         let other = if key.from == table { key.to } else { key.from };
         let other_group = map.distribution(other).map(|(g, _)| g.id);
@@ -97,11 +79,8 @@ pub fn check_distributed(
             _ if other == table => paired(&key, key_of(key.from), key_of(key.to))?,
             (_, Some(Spread::Distributed { .. })) => {
                 if other_group != group {
-                    return Err(refuse(
-                        &key,
-                        format!("{} and {} are not colocated.", key.from_name, key.to_name),
-                    )
-                    .hint(format!("Use colocate_with => '{}'.", key.to_name)));
+                    return Err(refuse(&key, format!("{} and {} are not colocated.", key.from_name, key.to_name))
+                        .hint(format!("Use colocate_with => '{}'.", key.to_name)));
                 }
                 paired(&key, key_of(key.from), key_of(key.to))?;
             }
@@ -109,10 +88,7 @@ pub fn check_distributed(
             (false, Some(Spread::Reference)) => {
                 return Err(refuse(
                     &key,
-                    format!(
-                        "Reference table {} cannot refer to a distributed table.",
-                        key.from_name
-                    ),
+                    format!("Reference table {} cannot refer to a distributed table.", key.from_name),
                 )
                 .hint("Drop the foreign key first."));
             }
@@ -124,17 +100,8 @@ pub fn check_distributed(
 }
 
 fn refers_to_local(key: &ForeignKey) -> Error {
-    refuse(
-        key,
-        format!(
-            "It refers to table {}, which the nodes do not have.",
-            key.to_name
-        ),
-    )
-    .hint(format!(
-        "Use sharding.distribute_table or sharding.replicate_table on {} first.",
-        key.to_name
-    ))
+    refuse(key, format!("It refers to table {}, which the nodes do not have.", key.to_name))
+        .hint(format!("Use sharding.distribute_table or sharding.replicate_table on {} first.", key.to_name))
 }
 
 fn paired(key: &ForeignKey, from: Option<i16>, to: Option<i16>) -> Result<()> {
@@ -142,31 +109,19 @@ fn paired(key: &ForeignKey, from: Option<i16>, to: Option<i16>) -> Result<()> {
     if pair.is_some_and(|p| key.pairs.contains(&p)) {
         return Ok(());
     }
-    Err(refuse(
-        key,
-        format!(
-            "It does not pair the shard keys of {} and {}.",
-            key.from_name, key.to_name
-        ),
-    )
-    .hint("Add the shard key to the foreign key on both sides, or drop the foreign key."))
+    Err(refuse(key, format!("It does not pair the shard keys of {} and {}.", key.from_name, key.to_name))
+        .hint("Add the shard key to the foreign key on both sides, or drop the foreign key."))
 }
 
 /// Refuses foreign keys that a reference table cannot keep.
 pub fn check_reference(map: &ClusterMap, table: TableId) -> Result<()> {
-    for key in keys_where(&format!(
-        "(c.conrelid = {0}) <> (c.confrelid = {0})",
-        table.0
-    ))? {
+    for key in keys_where(&format!("(c.conrelid = {0}) <> (c.confrelid = {0})", table.0))? {
         let other = if key.from == table { key.to } else { key.from };
         match (key.from == table, map.table(other).map(|t| &t.spread)) {
             (true, None) => return Err(refers_to_local(&key)),
             (true, Some(Spread::Distributed { .. })) => {
-                return Err(refuse(
-                    &key,
-                    format!("It refers to distributed table {}.", key.to_name),
-                )
-                .hint("Drop the foreign key, or distribute the table as well."));
+                return Err(refuse(&key, format!("It refers to distributed table {}.", key.to_name))
+                    .hint("Drop the foreign key, or distribute the table as well."));
             }
             _ => {}
         }
@@ -178,14 +133,8 @@ pub fn check_reference(map: &ClusterMap, table: TableId) -> Result<()> {
 pub fn check_undistributed(map: &ClusterMap, table: TableId) -> Result<()> {
     for key in keys_where(&format!("c.confrelid = {0} AND c.conrelid <> {0}", table.0))? {
         if map.table(key.from).is_some() {
-            return Err(refuse(
-                &key,
-                format!("Table {} on the nodes refers to this one.", key.from_name),
-            )
-            .hint(format!(
-                "Use sharding.undistribute_table('{}') first.",
-                key.from_name
-            )));
+            return Err(refuse(&key, format!("Table {} on the nodes refers to this one.", key.from_name))
+                .hint(format!("Use sharding.undistribute_table('{}') first.", key.from_name)));
         }
     }
     Ok(())
@@ -199,11 +148,7 @@ pub fn refresh_guards(map: &ClusterMap, tables: &[TableId]) -> Result<()> {
         let Some((group, _)) = map.distribution(*table) else {
             continue;
         };
-        let nodes: Vec<NodeId> = group
-            .nodes()
-            .into_iter()
-            .filter(|n| every.contains(n))
-            .collect();
+        let nodes: Vec<NodeId> = group.nodes().into_iter().filter(|n| every.contains(n)).collect();
         let name = super::describe::qualified_name(*table)?;
         let wanted: Vec<ForeignKey> = keys_where(&format!("c.confrelid = {}", table.0))?
             .into_iter()
@@ -219,23 +164,13 @@ pub fn refresh_guards(map: &ClusterMap, tables: &[TableId]) -> Result<()> {
             Access::Write,
         )?;
         let mut stale: Vec<(NodeId, String)> = Vec::new();
-        let there = existing
-            .iter()
-            .flat_map(|(_, rows)| rows)
-            .flatten()
-            .flatten();
+        let there = existing.iter().flat_map(|(_, rows)| rows).flatten().flatten();
         let mut names: Vec<&String> = there.collect();
         names.sort_unstable();
         names.dedup();
         for trigger in names {
             for node in &nodes {
-                stale.push((
-                    *node,
-                    format!(
-                        "DROP TRIGGER IF EXISTS {} ON {name}",
-                        quote_identifier(trigger)
-                    ),
-                ));
+                stale.push((*node, format!("DROP TRIGGER IF EXISTS {} ON {name}", quote_identifier(trigger))));
             }
         }
         for (node, sql) in stale {
@@ -273,23 +208,14 @@ fn guard_triggers(name: &str, number: usize, key: &ForeignKey) -> Result<Vec<Str
         key.to.0,
         columns.join(", ")
     ))?;
-    let row = |side: &str| {
-        columns
-            .iter()
-            .map(|c| format!("{side}.{c}"))
-            .collect::<Vec<_>>()
-            .join(", ")
-    };
+    let row = |side: &str| columns.iter().map(|c| format!("{side}.{c}")).collect::<Vec<_>>().join(", ");
     let call = format!(
         "EXECUTE FUNCTION {SHARD_SCHEMA}.refuse_change_of_referenced_key({}, {})",
         quote_literal(&key.name),
         quote_literal(&key.from_name)
     );
     Ok(vec![
-        format!(
-            "CREATE TRIGGER {GUARD}{} BEFORE DELETE ON {name} FOR EACH ROW {call}",
-            number * 2
-        ),
+        format!("CREATE TRIGGER {GUARD}{} BEFORE DELETE ON {name} FOR EACH ROW {call}", number * 2),
         format!(
             "CREATE TRIGGER {GUARD}{} BEFORE UPDATE OF {} ON {name} FOR EACH ROW \
              WHEN (ROW({}) IS DISTINCT FROM ROW({})) {call}",

@@ -2,9 +2,7 @@
 
 use super::dependencies::{self, NodeObject};
 use super::describe::TableDdl;
-use crate::catalog::{
-    ColocationGroup, NodeId, SHARD_SCHEMA, ShardIndex, quote_identifier, shard_relation,
-};
+use crate::catalog::{ColocationGroup, NodeId, SHARD_SCHEMA, ShardIndex, quote_identifier, shard_relation};
 use crate::error::Result;
 use crate::pg::session::{self, Access};
 use std::collections::BTreeMap;
@@ -51,28 +49,16 @@ pub struct Shards<'a> {
 impl Shards<'_> {
     /// `sharding_shards.orders_7`
     pub fn name(&self, shard: ShardIndex) -> String {
-        format!(
-            "{SHARD_SCHEMA}.{}",
-            quote_identifier(&shard_relation(self.prefix, shard))
-        )
+        format!("{SHARD_SCHEMA}.{}", quote_identifier(&shard_relation(self.prefix, shard)))
     }
 
     fn all(&self) -> impl Iterator<Item = (ShardIndex, NodeId)> + '_ {
-        self.group
-            .shards
-            .iter()
-            .enumerate()
-            .map(|(i, node)| (ShardIndex(i as u32), *node))
+        self.group.shards.iter().enumerate().map(|(i, node)| (ShardIndex(i as u32), *node))
     }
 }
 
 /// Creates a table with what it needs, and its shards, ready for rows.
-pub fn create(
-    nodes: &[NodeId],
-    objects: &[NodeObject],
-    ddl: &TableDdl,
-    shards: Option<&Shards>,
-) -> Result<()> {
+pub fn create(nodes: &[NodeId], objects: &[NodeObject], ddl: &TableDdl, shards: Option<&Shards>) -> Result<()> {
     dependencies::create_on(nodes, objects)?;
     run(nodes, &ddl.create)?;
     let Some(shards) = shards else { return Ok(()) };
@@ -102,22 +88,13 @@ pub fn create(
 }
 
 /// What comes after the rows and after other tables' keys: foreign keys and the rest.
-pub fn finish(
-    nodes: &[NodeId],
-    ddl: &TableDdl,
-    shards: Option<&Shards>,
-    row_security: bool,
-) -> Result<()> {
+pub fn finish(nodes: &[NodeId], ddl: &TableDdl, shards: Option<&Shards>, row_security: bool) -> Result<()> {
     run(nodes, &ddl.foreign_keys)?;
     run(nodes, &ddl.finish)?;
     let Some(shards) = shards else { return Ok(()) };
     // Policies stand on the parent: who may read only some rows must not reach a shard around it.
     let owner_only = 1.min(ddl.access.len());
-    let access = if row_security {
-        &ddl.access[..owner_only]
-    } else {
-        &ddl.access[..]
-    };
+    let access = if row_security { &ddl.access[..owner_only] } else { &ddl.access[..] };
     let statements: Vec<(NodeId, String)> = shards
         .all()
         .filter(|(_, node)| nodes.contains(node))
@@ -134,10 +111,6 @@ pub fn drop_tables(nodes: &[NodeId], names: &[String]) -> Result<()> {
     if names.is_empty() || nodes.is_empty() {
         return Ok(());
     }
-    session::execute_on(
-        nodes,
-        &format!("DROP TABLE IF EXISTS {} CASCADE", names.join(", ")),
-        Access::Write,
-    )?;
+    session::execute_on(nodes, &format!("DROP TABLE IF EXISTS {} CASCADE", names.join(", ")), Access::Write)?;
     Ok(())
 }

@@ -24,11 +24,7 @@ unsafe fn row_holders(table: TableId) -> Vec<pg_sys::Oid> {
     // SAFETY: a list of OIDs in the current memory context.
     unsafe {
         let all = crate::pg::guard::boundary(|| {
-            find_all_inheritors(
-                pg_sys::Oid::from(table.0),
-                pg_sys::AccessExclusiveLock as _,
-                std::ptr::null_mut(),
-            )
+            find_all_inheritors(pg_sys::Oid::from(table.0), pg_sys::AccessExclusiveLock as _, std::ptr::null_mut())
         });
         (0..(*all).length as usize)
             .map(|i| (*(*all).elements.add(i)).oid_value)
@@ -68,17 +64,9 @@ pub unsafe fn send(table: TableId, loader: &mut BulkLoader) -> Result<()> {
                 | pg_sys::ScanOptions::SO_ALLOW_STRAT
                 | pg_sys::ScanOptions::SO_ALLOW_PAGEMODE;
             // Only heap tables come here (`eligible`).
-            let scan = pg_sys::heap_beginscan(
-                rel,
-                snapshot,
-                0,
-                std::ptr::null_mut(),
-                std::ptr::null_mut(),
-                flags,
-            );
+            let scan = pg_sys::heap_beginscan(rel, snapshot, 0, std::ptr::null_mut(), std::ptr::null_mut(), flags);
             let mut since_reset = 0;
-            while pg_sys::heap_getnextslot(scan, pg_sys::ScanDirection::ForwardScanDirection, slot)
-            {
+            while pg_sys::heap_getnextslot(scan, pg_sys::ScanDirection::ForwardScanDirection, slot) {
                 pgrx::check_for_interrupts!();
                 let previous = pg_sys::MemoryContextSwitchTo(context);
                 let row = match map.is_null() {
@@ -115,12 +103,7 @@ pub unsafe fn send(table: TableId, loader: &mut BulkLoader) -> Result<()> {
 ///
 /// # Safety
 /// The caller holds AccessExclusiveLock; the table is a plain one again.
-pub unsafe fn fetch(
-    table: TableId,
-    name: &str,
-    columns: &[Column],
-    nodes: &[NodeId],
-) -> Result<u64> {
+pub unsafe fn fetch(table: TableId, name: &str, columns: &[Column], nodes: &[NodeId]) -> Result<u64> {
     // SAFETY: the arrays have one element per attribute; tuples live in a context that is reset.
     unsafe {
         let rel = pg_sys::table_open(pg_sys::Oid::from(table.0), pg_sys::NoLock as _);
@@ -149,19 +132,12 @@ pub unsafe fn fetch(
         let mut nulls = vec![true; natts];
         let mut count = 0;
         for node in nodes {
-            let statement = Statement {
-                sql: &sql,
-                params: &[],
-                result_binary: &binary,
-            };
+            let statement = Statement { sql: &sql, params: &[], result_binary: &binary };
             let mut stream = Stream::open(*node, &statement, Access::Read, Fetch::Pages)?;
             while let Some(row) = stream.next()? {
                 pgrx::check_for_interrupts!();
                 if row.len() != codecs.len() {
-                    return Err(Error::new(
-                        sqlstate::PROTOCOL_VIOLATION,
-                        "node sent a row of another shape",
-                    ));
+                    return Err(Error::new(sqlstate::PROTOCOL_VIOLATION, "node sent a row of another shape"));
                 }
                 let previous = pg_sys::MemoryContextSwitchTo(context);
                 for (n, (i, codec)) in codecs.iter_mut().enumerate() {

@@ -13,8 +13,7 @@ pub type TextRow = Vec<Option<String>>;
 
 /// Runs a statement and returns its rows as text (none for a statement without a result).
 pub fn rows(sql: &str) -> Result<Vec<TextRow>> {
-    let sql = CString::new(sql)
-        .map_err(|_| Error::new(sqlstate::INTERNAL, "zero byte in a catalog query"))?;
+    let sql = CString::new(sql).map_err(|_| Error::new(sqlstate::INTERNAL, "zero byte in a catalog query"))?;
     // SAFETY: SPI's memory is read before SPI_finish; an ERROR unwinds and the abort cleans SPI up.
     unsafe {
         if pg_sys::SPI_connect() != pg_sys::SPI_OK_CONNECT as i32 {
@@ -54,10 +53,7 @@ pub fn value(sql: &str) -> Result<Option<String>> {
 
 /// The first column of every row, NULLs left out.
 pub fn column(sql: &str) -> Result<Vec<String>> {
-    Ok(rows(sql)?
-        .into_iter()
-        .filter_map(|r| r.into_iter().next().flatten())
-        .collect())
+    Ok(rows(sql)?.into_iter().filter_map(|r| r.into_iter().next().flatten()).collect())
 }
 
 /// A column of a row that the query never returns as NULL.

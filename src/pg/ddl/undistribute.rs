@@ -1,13 +1,9 @@
 //! A distributed or reference table becomes an ordinary one again, with all its rows here.
 
 use super::convert::PartitionKey;
-use super::{
-    catalog_rows, convert, describe, distribute, eligible, foreign_keys, nodes, rows, spi,
-};
+use super::{catalog_rows, convert, describe, distribute, eligible, foreign_keys, nodes, rows, spi};
 use crate::catalog::Spread;
-use crate::catalog::{
-    ClusterMap, NodeId, SHARD_SCHEMA, ShardIndex, TableId, quote_literal, shard_relation,
-};
+use crate::catalog::{ClusterMap, NodeId, SHARD_SCHEMA, ShardIndex, TableId, quote_literal, shard_relation};
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::codec::TransmissionMode;
 use crate::pg::session::{self, Access};
@@ -28,10 +24,7 @@ pub fn undistribute(table: TableId) -> Result<()> {
     let map = catalog_rows::fresh_cluster()?;
     let name = describe::qualified_name(table)?;
     let Some(known) = map.table(table) else {
-        return Err(Error::new(
-            sqlstate::WRONG_OBJECT_TYPE,
-            format!("table {name} is not distributed"),
-        ));
+        return Err(Error::new(sqlstate::WRONG_OBJECT_TYPE, format!("table {name} is not distributed")));
     };
     // SAFETY: the table is locked exclusively.
     unsafe { convert::check_not_in_use(table) };
@@ -39,19 +32,13 @@ pub fn undistribute(table: TableId) -> Result<()> {
     match &known.spread {
         Spread::Reference => {
             catalog_rows::delete_tables(&[table])?;
-            spi::rows(&format!(
-                "DROP TRIGGER IF EXISTS {} ON {name}",
-                distribute::REPLICATE_TRIGGER
-            ))?;
+            spi::rows(&format!("DROP TRIGGER IF EXISTS {} ON {name}", distribute::REPLICATE_TRIGGER))?;
             nodes::drop_tables(&map.node_ids(), std::slice::from_ref(&name))?;
             crate::pg::catalog_cache::invalidate_table(table);
             Ok(())
         }
         Spread::Distributed { shard_prefix, .. } => {
-            let holders = map
-                .distribution(table)
-                .map(|(g, _)| g.nodes())
-                .unwrap_or_default();
+            let holders = map.distribution(table).map(|(g, _)| g.nodes()).unwrap_or_default();
             let options = shard_options(&map, table, shard_prefix)?;
             let referenced = spi::column(&format!(
                 "SELECT DISTINCT confrelid FROM pg_constraint WHERE contype = 'f' AND conrelid = {}",
@@ -60,11 +47,7 @@ pub fn undistribute(table: TableId) -> Result<()> {
             catalog_rows::delete_tables(&[table])?;
             bring_back(table, &name, &holders, options.as_deref())?;
             nodes::drop_tables(&map.node_ids(), std::slice::from_ref(&name))?;
-            let referenced: Vec<TableId> = referenced
-                .iter()
-                .filter_map(|t| t.parse().ok())
-                .map(TableId)
-                .collect();
+            let referenced: Vec<TableId> = referenced.iter().filter_map(|t| t.parse().ok()).map(TableId).collect();
             foreign_keys::refresh_guards(&*catalog_rows::fresh_cluster()?, &referenced)
         }
     }
@@ -77,11 +60,8 @@ fn bring_back(table: TableId, name: &str, holders: &[NodeId], options: Option<&s
     );
     let row = spi::row(&sql)?.unwrap_or_default();
     let oid = |i| pg_sys::Oid::from(spi::text(&row, i).parse::<u32>().unwrap_or(0));
-    let key = PartitionKey {
-        attno: spi::text(&row, 0).parse().unwrap_or(0),
-        operator_class: oid(1),
-        collation: oid(2),
-    };
+    let key =
+        PartitionKey { attno: spi::text(&row, 0).parse().unwrap_or(0), operator_class: oid(1), collation: oid(2) };
     let columns = describe::columns(table)?;
     // SAFETY: locked exclusively and not in use.
     unsafe {
@@ -99,17 +79,8 @@ fn shard_options(map: &ClusterMap, table: TableId, prefix: &str) -> Result<Optio
     let Some(node) = group.shards.first() else {
         return Ok(None);
     };
-    let shard = format!(
-        "{SHARD_SCHEMA}.{}",
-        crate::catalog::quote_identifier(&shard_relation(prefix, ShardIndex(0)))
-    );
-    let sql = describe::storage_options_query(&format!(
-        "pg_catalog.to_regclass({})",
-        quote_literal(&shard)
-    ));
+    let shard = format!("{SHARD_SCHEMA}.{}", crate::catalog::quote_identifier(&shard_relation(prefix, ShardIndex(0))));
+    let sql = describe::storage_options_query(&format!("pg_catalog.to_regclass({})", quote_literal(&shard)));
     let rows = session::query(*node, &sql, Access::Write)?;
-    Ok(rows
-        .into_iter()
-        .next()
-        .and_then(|r| r.into_iter().next().flatten()))
+    Ok(rows.into_iter().next().and_then(|r| r.into_iter().next().flatten()))
 }
