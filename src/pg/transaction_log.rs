@@ -27,16 +27,30 @@ pub fn coordinator() -> Coordinator {
 
 /// The current transaction, which gets an xid if it has none.
 pub fn current_transaction() -> GlobalTransaction {
-    // SAFETY: called inside a transaction.
-    let xid = unsafe { pg_sys::GetTopFullTransactionId() }.value;
-    GlobalTransaction { coordinator: coordinator(), xid }
+    let mut nonce = [0u8; 8];
+    // SAFETY: called inside a transaction; the buffer has the length that is passed.
+    let xid = unsafe {
+        if !pg_sys::pg_strong_random(nonce.as_mut_ptr().cast(), nonce.len()) {
+            // Without a source of randomness: the time, which moves on over a crash.
+            nonce = pg_sys::GetCurrentTimestamp().to_ne_bytes();
+        }
+        pg_sys::GetTopFullTransactionId().value
+    };
+    GlobalTransaction { coordinator: coordinator(), xid, nonce: u64::from_ne_bytes(nonce) }
 }
 
-/// Whether the transaction is still being worked on here.
+/// Whether the transaction is still being worked on here. An xid that this server has not reached
+/// was given before a crash (which lost it), unless the transaction began after this call.
 pub fn is_in_progress(transaction: GlobalTransaction) -> bool {
-    let xid = pg_sys::TransactionId::from(transaction.xid as u32);
-    // SAFETY: looks through the shared list of running transactions.
-    unsafe { pg_sys::TransactionIdIsInProgress(xid) }
+    // SAFETY: reads shared counters and the shared list of running transactions.
+    unsafe {
+        let next = pg_sys::ReadNextFullTransactionId().value;
+        let age = next.saturating_sub(transaction.xid);
+        (1..1 << 31).contains(&age)
+            && pg_sys::TransactionIdIsInProgress(pg_sys::TransactionId::from(
+                transaction.xid as u32,
+            ))
+    }
 }
 
 fn log_relation() -> Result<pg_sys::Oid> {

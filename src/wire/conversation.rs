@@ -440,6 +440,8 @@ impl Conversation {
             Message::PortalSuspended => {
                 if let Some((task, UnitKind::Portal)) = self.owner() {
                     task.suspended = true;
+                    // The tag at the end counts the rows of the last page only.
+                    task.affected += task.page.as_ref().map_or(0, |page| page.rows as u64);
                 }
             }
             Message::CopyInResponse(_) => {
@@ -508,8 +510,9 @@ impl Conversation {
         if !task.abandoned || task.units > 0 {
             return;
         }
+        // Also one that ran to its end: while it exists, its tables count as in use.
         if let Some(task) = self.tasks.remove(&id)
-            && task.suspended
+            && task.error.is_none()
             && let Some(page) = task.page
         {
             self.unclosed.push(page.portal);
@@ -528,6 +531,9 @@ impl Conversation {
 
     fn simple(&mut self, owner: Option<TaskId>, kind: UnitKind, sql: &str) -> Result<()> {
         check_text(sql)?;
+        for unclosed in self.unclosed.drain(..) {
+            frontend::close(b'P', &unclosed, &mut self.output).map_err(protocol_error)?;
+        }
         frontend::query(sql, &mut self.output).map_err(protocol_error)?;
         self.push_unit(owner, kind);
         Ok(())
@@ -666,6 +672,7 @@ mod tests {
         assert!(!talk.has_output(), "a page is asked for once");
         talk.receive(&[complete("SELECT 1"), ready(b'T')].concat()).unwrap();
         assert!(talk.task(a).unwrap().is_finished());
+        assert_eq!(talk.task(a).unwrap().affected, 2);
     }
 
     #[test]
@@ -679,6 +686,17 @@ mod tests {
         assert!(talk.task(a).is_none());
         talk.output().clear();
         talk.statement("", &SELECT, Fetch::All).unwrap();
+        assert!(talk.output().starts_with(b"C\0\0\0\x08Pp1\0"));
+    }
+
+    #[test]
+    fn a_portal_that_ended_is_closed_with_the_next_query() {
+        let mut talk = Conversation::new();
+        let a = talk.statement("", &SELECT, Fetch::Pages).unwrap();
+        talk.receive(&[row("x"), complete("SELECT 1"), ready(b'T')].concat()).unwrap();
+        talk.abandon(a);
+        talk.output().clear();
+        talk.query("", "DROP TABLE t").unwrap();
         assert!(talk.output().starts_with(b"C\0\0\0\x08Pp1\0"));
     }
 

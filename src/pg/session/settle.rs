@@ -63,7 +63,11 @@ pub fn drain(keys: &[Key], deadline: Instant) {
             keys.iter()
                 .filter(|key| {
                     sessions.get_mut(key).is_some_and(|session| {
-                        while session.pump(&mut unseen) && !session.is_quiet() {}
+                        // A node that keeps sending must not keep us beyond the deadline.
+                        while session.pump(&mut unseen)
+                            && !session.is_quiet()
+                            && Instant::now() < deadline
+                        {}
                         !session.is_quiet()
                     })
                 })
