@@ -103,7 +103,8 @@ mod tests {
     #[test]
     fn a_statement_is_cut_out_of_several() {
         let all = "SELECT 1; ALTER TABLE \u{e9} ADD x int ; SELECT 2";
-        assert_eq!(Words::cut(all, 9, 30).text, " ALTER TABLE \u{e9} ADD x int");
+        let length = all.rfind(';').unwrap() - 9;
+        assert_eq!(Words::cut(all, 9, length as i32).text, " ALTER TABLE \u{e9} ADD x int");
         assert_eq!(Words::cut(all, -1, 0).text, all);
         assert_eq!(Words::cut("VACUUM;", 0, 0).text, "VACUUM");
     }

@@ -27,6 +27,7 @@ pub mod observe;
 pub mod owner_sql;
 pub mod raw;
 pub mod relation;
+pub mod storage_parameters;
 pub mod tree;
 pub mod trigger;
 pub mod truncate;
@@ -204,6 +205,7 @@ fn handle(call: &Call) -> Result<()> {
                 }
                 return Ok(());
             }
+            NodeTag::T_AlterTableStmt if storage_parameters::run(call, &map)? => return Ok(()),
             NodeTag::T_VacuumStmt => return vacuum::run(call, &map),
             NodeTag::T_ReindexStmt => return vacuum::reindex(call, &map),
             NodeTag::T_ClusterStmt => return vacuum::cluster(call, &map),

@@ -96,7 +96,12 @@ fn after(
 ) -> After {
     let (map, table) = (map.clone(), table.clone());
     Box::new(move |seen| {
-        roles.iter().try_for_each(|r| nodes::tell(&map, &nodes::role_exists(r)))?;
+        for role in &roles {
+            nodes::tell(&map, &nodes::role_exists(role))?;
+            // A partition has an owner of its own, and statements for one shard address it.
+            let owner = quote_identifier(role);
+            nodes::tell_shards(&map, &table, |shard| format!("ALTER TABLE {shard} OWNER TO {owner}"))?;
+        }
         if forms.iter().any(|f| f.may_need_objects) {
             objects::prepare_nodes(&map, table.id)?;
         }

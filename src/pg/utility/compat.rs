@@ -92,3 +92,15 @@ pub fn may_maintain(relation: pg_sys::Oid) -> bool {
                 == pg_sys::AclResult::ACLCHECK_OK;
     }
 }
+
+/// Whether the current user owns the relation.
+pub fn owns(relation: pg_sys::Oid) -> bool {
+    // SAFETY: a look-up.
+    unsafe {
+        let user = pg_sys::GetUserId();
+        #[cfg(feature = "pg15")]
+        return pg_sys::pg_class_ownercheck(relation, user);
+        #[cfg(not(feature = "pg15"))]
+        return pg_sys::object_ownercheck(pg_sys::RelationRelationId, relation, user);
+    }
+}

@@ -5,7 +5,7 @@
 //! forgets them, with the colocation group that no table uses any more. Parts of tables (indexes,
 //! triggers, policies, statistics) are resolved from the statement before it runs.
 
-use crate::catalog::ClusterMap;
+use crate::catalog::{ClusterMap, quote_literal};
 use crate::ddl::text::commas;
 use crate::error::{Error, Result};
 use crate::pg::codec::TransmissionMode;
@@ -95,6 +95,7 @@ pub fn propagate(call: &Call, map: &Rc<ClusterMap>, seen: &Seen) -> Result<()> {
         // foreign keys between them.
         let restrict = is_restricted(call);
         nodes::tell(map, &format!("DROP TABLE {names}{}", if restrict { "" } else { " CASCADE" }))?;
+        drop_types(map, seen)?;
         let _names = TransmissionMode::enter();
         catalog_rows::delete_tables(&seen.tables.iter().map(|t| t.table).collect::<Vec<_>>())?;
     }
@@ -109,6 +110,33 @@ pub fn propagate(call: &Call, map: &Rc<ClusterMap>, seen: &Seen) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Types that went together with tables (`DROP SCHEMA ... CASCADE`) go on the nodes, too, unless
+/// something there still needs them.
+fn drop_types(map: &ClusterMap, seen: &Seen) -> Result<()> {
+    let gone = |name: &&String| !name.ends_with("[]") && seen.tables.iter().all(|t| unquoted(&t.name) != unquoted(name));
+    let steps: String = seen
+        .types
+        .iter()
+        .filter(gone)
+        .map(|name| {
+            format!(
+                "BEGIN DROP TYPE IF EXISTS {name}; \
+                 EXCEPTION WHEN dependent_objects_still_exist OR invalid_schema_name OR wrong_object_type THEN NULL; END; "
+            )
+        })
+        .collect();
+    if steps.is_empty() {
+        return Ok(());
+    }
+    let body = format!("BEGIN {steps} END");
+    nodes::tell(map, &format!("DO {}", quote_literal(&body)))
+}
+
+/// For comparing names that are quoted always with those quoted where needed.
+fn unquoted(name: &str) -> String {
+    name.replace('"', "")
 }
 
 fn is_restricted(call: &Call) -> bool {

@@ -1,6 +1,6 @@
 //! Telling the nodes.
 
-use crate::catalog::{ClusterMap, DistributedTable, quote_identifier, quote_literal};
+use crate::catalog::{ClusterMap, DistributedTable, NodeId, ShardIndex, quote_identifier, quote_literal};
 use crate::error::Result;
 use crate::pg::session::{self, Access};
 use crate::pg::utility::{After, Call};
@@ -51,12 +51,25 @@ pub fn set_constraints(call: &Call) -> After {
     Box::new(move |_| session::set_constraints(&text))
 }
 
+/// Runs a statement for each shard of a table, on its node; none for a reference table.
+pub fn tell_shards(
+    map: &ClusterMap,
+    table: &DistributedTable,
+    statement: impl Fn(&str) -> String,
+) -> Result<()> {
+    let mut work = Vec::new();
+    for node in map.node_ids() {
+        work.extend(shards_on(map, table, node).iter().map(|shard| (node, statement(shard))));
+    }
+    session::execute_each(&work, Access::Write).map(drop)
+}
+
 /// The names on a node of a table's shards there, qualified and quoted.
-pub fn shards_on(map: &ClusterMap, table: &DistributedTable, node: crate::catalog::NodeId) -> Vec<String> {
+pub fn shards_on(map: &ClusterMap, table: &DistributedTable, node: NodeId) -> Vec<String> {
     let Some((group, _)) = map.distribution(table.id) else { return Vec::new() };
     (0u32..)
         .zip(&group.shards)
         .filter(|(_, n)| **n == node)
-        .filter_map(|(i, _)| map.shard_name(table.id, crate::catalog::ShardIndex(i)))
+        .filter_map(|(i, _)| map.shard_name(table.id, ShardIndex(i)))
         .collect()
 }

@@ -37,6 +37,8 @@ pub struct Seen {
     pub created: Vec<(Oid, Oid)>,
     pub tables: Vec<DroppedTable>,
     pub columns: Vec<DroppedColumn>,
+    /// Types, as `DROP TYPE` would name them.
+    pub types: Vec<String>,
     /// Distributed tables that a local table's foreign key does not refer to any more.
     pub unguarded: Vec<TableId>,
 }
@@ -44,7 +46,8 @@ pub struct Seen {
 impl Seen {
     /// Whether nothing happened that the cluster must know of.
     pub fn is_empty(&self) -> bool {
-        let Seen { created, tables, columns, unguarded } = self;
+        // Types matter only beside tables.
+        let Seen { created, tables, columns, types: _, unguarded } = self;
         created.is_empty() && tables.is_empty() && columns.is_empty() && unguarded.is_empty()
     }
 
@@ -133,6 +136,15 @@ fn dropped(class: Oid, object: Oid, part: c_int) -> Result<()> {
                     Some(column) => frame.seen.columns.push(DroppedColumn { table, of: name, column }),
                     None => frame.seen.tables.push(DroppedTable { table, name }),
                 }
+            }
+        });
+    } else if class == pg_sys::TypeRelationId {
+        let address = pg_sys::ObjectAddress { classId: class, objectId: object, objectSubId: 0 };
+        // SAFETY: the catalog row is still there while the hook runs; the text is palloc'd.
+        let name = unsafe { tree::text(pg_sys::getObjectIdentity(&address, true)) };
+        FRAMES.with_borrow_mut(|frames| {
+            if let Some(frame) = frames.last_mut() {
+                frame.seen.types.push(name);
             }
         });
     } else if class == relation::CONSTRAINT_CLASS {

@@ -75,4 +75,5 @@ unsafe extern "C-unwind" {
     ) -> bool;
     pub fn EndCopyFrom(state: pg_sys::CopyFromState);
     pub fn CopyFromErrorCallback(argument: *mut c_void);
+    pub fn aclcheck_error(result: pg_sys::AclResult::Type, kind: pg_sys::ObjectType::Type, name: *const c_char);
 }
