@@ -40,6 +40,7 @@ unsafe fn scan_would_lock_too_much(query: &pg_sys::Query) -> bool {
         !query.limitCount.is_null()
             || !query.limitOffset.is_null()
             || !alone
+            || query.hasSubLinks
             || items::<pg_sys::RowMarkClause>(query.rowMarks)
                 .into_iter()
                 .any(|m| (*m).waitPolicy != pg_sys::LockWaitPolicy::LockWaitBlock)

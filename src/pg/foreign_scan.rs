@@ -208,6 +208,7 @@ unsafe fn make_plan(
         let remote_filters: Vec<*mut Node> = filters.remote.iter().map(|f| tree::copy(*f)).collect();
         for filter in &remote_filters {
             compat::clear_nulling_relations(*filter);
+            forget_syntax(*filter);
             pg_sys::ChangeVarNodes(*filter, rti as i32, 1, 0);
         }
         (*from).quals = match remote_filters.len() {
@@ -255,6 +256,20 @@ unsafe fn make_plan(
             (*rel).fdwroutine = ptr::null_mut();
         }
         Ok(node)
+    }
+}
+
+/// Forgets the join alias under which a user named a column: the printed query has no joins.
+unsafe fn forget_syntax(node: *mut Node) {
+    // SAFETY: the expression is a private copy; Vars are changed in place.
+    unsafe {
+        tree::walk(node, |n| {
+            if (*n).type_ == pg_sys::NodeTag::T_Var {
+                (*n.cast::<pg_sys::Var>()).varnosyn = 0;
+                (*n.cast::<pg_sys::Var>()).varattnosyn = 0;
+            }
+            Visit::Deeper
+        });
     }
 }
 
