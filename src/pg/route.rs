@@ -116,6 +116,9 @@ unsafe fn refuses(query: *mut pg_sys::Query, map: &ClusterMap, tables: &Tables) 
                     return Some("a reference table is written".into());
                 };
                 if q.commandType == pg_sys::CmdType::CMD_INSERT {
+                    if tables.distributed.len() > 1 {
+                        return Some("it reads another distributed table".into());
+                    }
                     let sources = items::<Node>((*q.jointree).fromlist);
                     return (!sources.is_empty()).then(|| "it inserts more than one row".into());
                 }

@@ -105,6 +105,10 @@ pub unsafe fn object(
 ) -> (Oid, pg_sys::ObjectAddress) {
     // SAFETY: the relation is closed at once; its lock stays, as the statement would take it.
     unsafe {
+        // RENAME, SET SCHEMA and OWNER name a type by a list; get_object_address wants a TypeName.
+        let by_list = matches!(kind, pg_sys::ObjectType::OBJECT_TYPE | pg_sys::ObjectType::OBJECT_DOMAIN)
+            && (*object).type_ == pg_sys::NodeTag::T_List;
+        let object = if by_list { pg_sys::makeTypeNameFromNameList(object.cast()).cast() } else { object };
         let mut relation: pg_sys::Relation = std::ptr::null_mut();
         let lock = pg_sys::AccessShareLock as _;
         let relation_out = &raw mut relation;
