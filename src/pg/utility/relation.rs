@@ -106,6 +106,14 @@ pub unsafe fn object(
     // SAFETY: the relation is closed at once; its lock stays, as the statement would take it.
     unsafe {
         // RENAME, SET SCHEMA and OWNER name a type by a list; get_object_address wants a TypeName.
+        let kind = match kind {
+            pg_sys::ObjectType::OBJECT_DOMCONSTRAINT
+                if crate::pg::tree::items::<pg_sys::Node>(object.cast()).first().is_some_and(|n| (**n).type_ != pg_sys::NodeTag::T_TypeName) =>
+            {
+                pg_sys::ObjectType::OBJECT_DOMAIN
+            }
+            kind => kind,
+        };
         let by_list = matches!(kind, pg_sys::ObjectType::OBJECT_TYPE | pg_sys::ObjectType::OBJECT_DOMAIN)
             && (*object).type_ == pg_sys::NodeTag::T_List;
         let object = if by_list { pg_sys::makeTypeNameFromNameList(object.cast()).cast() } else { object };
