@@ -134,7 +134,7 @@ fn what_cannot_be_kept_is_refused() {
         ("ALTER TABLE countries ADD COLUMN u int REFERENCES users", "0A000"),
         ("ALTER TABLE countries ADD COLUMN id serial", "0A000"),
         ("ALTER TABLE countries DISABLE TRIGGER ALL", "0A000"),
-        ("DROP TRIGGER sharding_replicate ON countries", "0A000"),
+        (r#"DROP TRIGGER "00_sharding_replicate" ON countries"#, "0A000"),
         ("CREATE RULE r AS ON DELETE TO orders DO INSTEAD NOTHING", "0A000"),
         ("CREATE TRIGGER t AFTER INSERT ON orders EXECUTE FUNCTION quiet()", "0A000"),
         ("CREATE UNIQUE INDEX ON orders (note)", "0A000"),
@@ -185,12 +185,12 @@ fn copy_goes_through_the_shards() {
         ("COPY t (k, n) FROM STDIN", "1\t1\n2\t-1\n", "23514"),
         ("COPY t (k) FROM STDIN", "1\t2\n", "22P04"),
         ("COPY t (k) FROM STDIN (FREEZE)", "", "0A000"),
-        ("COPY t (g) FROM STDIN", "", "42P10"),
-        ("COPY t (k) FROM STDIN WHERE g > 1", "", "42P10"),
     ] {
         let error = copy_in(&mut here, sql, data).expect_err(sql);
         assert_eq!(error.as_db_error().expect(sql).code().code(), code, "{sql}");
     }
+    assert_eq!(refused(&mut here, "COPY t (g) FROM STDIN"), "42P10");
+    assert_eq!(refused(&mut here, "COPY t (k) FROM STDIN WHERE g > 1"), "42P10");
     let error = copy_in(&mut here, "COPY t (k) FROM STDIN", "1\nx\n").unwrap_err();
     assert_eq!(error.as_db_error().unwrap().where_(), Some("COPY t, line 2, column k: \"x\""));
     assert_eq!(number(&mut here, "SELECT count(*) FROM t"), 6);
