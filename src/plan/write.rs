@@ -46,9 +46,12 @@ fn values(types: &[&str], rows: usize, first: usize) -> String {
 }
 
 fn returning(alias: &str, leading: &str, columns: &[String]) -> String {
+    if columns.is_empty() {
+        return String::new();
+    }
     let mut list: Vec<String> = if leading.is_empty() { vec![] } else { vec![leading.to_string()] };
     list.extend(columns.iter().map(|c| format!("{alias}.{c}")));
-    if list.is_empty() { String::new() } else { format!(" RETURNING {}", list.join(", ")) }
+    format!(" RETURNING {}", list.join(", "))
 }
 
 /// `head` is `INSERT INTO table [AS alias] (columns)`, `tail` an ON CONFLICT clause that uses the

@@ -211,18 +211,19 @@ pub fn replicate(table: TableId) -> Result<()> {
     })?;
     for sql in [
         format!(
-            "CREATE TRIGGER {REPLICATE_TRIGGER} AFTER INSERT OR UPDATE OR DELETE ON {} FOR EACH ROW \
+            "CREATE TRIGGER \"{REPLICATE_TRIGGER}\" AFTER INSERT OR UPDATE OR DELETE ON {} FOR EACH ROW \
              EXECUTE FUNCTION sharding.replicate_row()",
             ddl.name
         ),
-        format!("ALTER TABLE {} ENABLE ALWAYS TRIGGER {REPLICATE_TRIGGER}", ddl.name),
+        format!("ALTER TABLE {} ENABLE ALWAYS TRIGGER \"{REPLICATE_TRIGGER}\"", ddl.name),
     ] {
         spi::rows(&sql)?;
     }
     catalog_rows::insert_table(table, None)
 }
 
-/// The trigger on the coordinator that carries a reference table's changes to the copies.
+/// The trigger on the coordinator that carries a reference table's changes to the copies. Triggers fire in the
+/// order of their names: it must come before `RI_ConstraintTrigger...`, whose cascades need the change there.
 pub const REPLICATE_TRIGGER: &str = "00_sharding_replicate";
 
 /// Gives a node what every node has and this one lacks: the parents of distributed tables and full

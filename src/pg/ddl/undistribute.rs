@@ -32,7 +32,7 @@ pub fn undistribute(table: TableId) -> Result<()> {
     match &known.spread {
         Spread::Reference => {
             catalog_rows::delete_tables(&[table])?;
-            spi::rows(&format!("DROP TRIGGER IF EXISTS {} ON {name}", distribute::REPLICATE_TRIGGER))?;
+            spi::rows(&format!("DROP TRIGGER IF EXISTS \"{}\" ON {name}", distribute::REPLICATE_TRIGGER))?;
             nodes::drop_tables(&map.node_ids(), std::slice::from_ref(&name))?;
             crate::pg::catalog_cache::invalidate_table(table);
             Ok(())
