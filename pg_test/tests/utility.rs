@@ -22,7 +22,7 @@ fn shape(client: &mut Client, table: &str) -> Vec<String> {
           WHERE d.adrelid = '{table}'::regclass AND pg_get_expr(d.adbin, d.adrelid) NOT LIKE 'nextval%'
          UNION ALL
          SELECT format('constraint %s %s', conname, pg_get_constraintdef(oid)) FROM pg_constraint
-          WHERE conrelid = '{table}'::regclass
+          WHERE conrelid = '{table}'::regclass AND conparentid = 0
          UNION ALL
          SELECT format('index %s %s', indexrelid::regclass, pg_get_indexdef(indexrelid)) FROM pg_index
           WHERE indrelid = '{table}'::regclass
@@ -72,7 +72,7 @@ fn ddl_reaches_the_nodes() {
         "CREATE INDEX ON orders (note)",
         "CREATE INDEX by_amount ON orders (lower(note) DESC) INCLUDE (amount) WHERE amount > 5",
         "ALTER INDEX by_amount RENAME TO by_note",
-        "CREATE STATISTICS ON note, amount FROM orders",
+        "CREATE STATISTICS related ON note, amount FROM orders",
         "COMMENT ON TABLE orders IS 'it''s orders'",
         "CREATE TYPE mood AS ENUM ('sad', 'ok')",
         "ALTER TABLE orders ADD COLUMN mood mood DEFAULT 'ok'",
@@ -134,7 +134,7 @@ fn what_cannot_be_kept_is_refused() {
         ("ALTER TABLE countries ADD COLUMN u int REFERENCES users", "0A000"),
         ("ALTER TABLE countries ADD COLUMN id serial", "0A000"),
         ("ALTER TABLE countries DISABLE TRIGGER ALL", "0A000"),
-        ("DROP TRIGGER sharding_replicate ON countries", "0A000"),
+        (r#"DROP TRIGGER "00_sharding_replicate" ON countries"#, "0A000"),
         ("CREATE RULE r AS ON DELETE TO orders DO INSTEAD NOTHING", "0A000"),
         ("CREATE TRIGGER t AFTER INSERT ON orders EXECUTE FUNCTION quiet()", "0A000"),
         ("CREATE UNIQUE INDEX ON orders (note)", "0A000"),
@@ -179,18 +179,20 @@ fn copy_goes_through_the_shards() {
     assert_eq!(copy_in(&mut here, "COPY t (k) FROM STDIN WHERE k % 2 = 0", "5\n6\n7\n8\n").unwrap(), 2);
     assert_eq!(number(&mut here, "SELECT count(*) FROM t WHERE g = k * 2 AND m = 'ok' AND id BETWEEN 1 AND 8"), 6);
 
+    assert_eq!(refused(&mut here, "COPY t (g) FROM STDIN"), "42P10");
+    assert_eq!(refused(&mut here, "COPY t (k) FROM STDIN WHERE g > 1"), "42P10");
     for (sql, data, code) in [
         ("COPY t (k) FROM STDIN", "1\nx\n", "22P02"),
         ("COPY t (k) FROM STDIN", "1\n\\N\n", "23502"),
         ("COPY t (k, n) FROM STDIN", "1\t1\n2\t-1\n", "23514"),
         ("COPY t (k) FROM STDIN", "1\t2\n", "22P04"),
-        ("COPY t (k) FROM STDIN (FREEZE)", "", "0A000"),
-        ("COPY t (g) FROM STDIN", "", "42P10"),
-        ("COPY t (k) FROM STDIN WHERE g > 1", "", "42P10"),
     ] {
-        let error = copy_in(&mut here, sql, data).expect_err(sql);
+        // A client of its own: this driver does not survive an error before the end of its data.
+        let error = copy_in(&mut cluster.client(), sql, data).expect_err(sql);
         assert_eq!(error.as_db_error().expect(sql).code().code(), code, "{sql}");
     }
+    let (_, errors) = cluster.psql("COPY t (k) FROM STDIN (FREEZE);\n\\.\n");
+    assert!(errors.contains("cannot perform COPY FREEZE on a partitioned table"), "{errors}");
     let error = copy_in(&mut here, "COPY t (k) FROM STDIN", "1\nx\n").unwrap_err();
     assert_eq!(error.as_db_error().unwrap().where_(), Some("COPY t, line 2, column k: \"x\""));
     assert_eq!(number(&mut here, "SELECT count(*) FROM t"), 6);

@@ -98,6 +98,7 @@ unsafe fn node_reason(node: *mut Node, vocabulary: &Vocabulary) -> Option<String
             }
             pg_sys::NodeTag::T_SQLValueFunction => return Some("it uses a value of this session".into()),
             pg_sys::NodeTag::T_NextValueExpr => return Some("it uses a sequence".into()),
+            pg_sys::NodeTag::T_PlaceHolderVar => return Some("it is computed below an outer join or grouping".into()),
             pg_sys::NodeTag::T_CurrentOfExpr => return Some("it uses a cursor".into()),
             pg_sys::NodeTag::T_Var => {
                 let var = node.cast::<pg_sys::Var>();

@@ -13,7 +13,9 @@ pub unsafe fn attribute(desc: pg_sys::TupleDesc, index: usize) -> *mut pg_sys::F
         }
         #[cfg(feature = "pg18")]
         {
-            pg_sys::TupleDescAttr(desc, index as i32)
+            // tupdesc.h, TupleDescAttrAddress: behind the compact attributes.
+            let natts = (*desc).natts as usize;
+            (*desc).compact_attrs.as_mut_ptr().add(natts).cast::<pg_sys::FormData_pg_attribute>().add(index)
         }
     }
 }

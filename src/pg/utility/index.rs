@@ -55,7 +55,7 @@ pub unsafe fn create_statistics(map: &Rc<ClusterMap>, statement: *mut pg_sys::Cr
     }
     let map = map.clone();
     Ok(Some(Box::new(move |seen| {
-        for object in seen.created_in(pg_sys::StatisticExtRelationId) {
+        for object in seen.created_in(relation::STATISTICS_CLASS) {
             // SAFETY: the object exists; the text is palloc'd.
             let sql = unsafe { tree::text(pg_sys::pg_get_statisticsobjdef_string(object)) };
             nodes::tell(&map, &sql)?;
@@ -80,7 +80,8 @@ pub fn table_of_statistics(object: Oid) -> Option<Oid> {
             return None;
         }
         let mut null = false;
-        let relid = pg_sys::SysCacheGetAttr(cache, tuple, pg_sys::Anum_pg_statistic_ext_stxrelid as _, &mut null);
+        let attno = pg_sys::get_attnum(relation::STATISTICS_CLASS, c"stxrelid".as_ptr());
+        let relid = pg_sys::SysCacheGetAttr(cache, tuple, attno, &mut null);
         pg_sys::ReleaseSysCache(tuple);
         Some(Oid::from(relid.value() as u32))
     }
@@ -88,7 +89,7 @@ pub fn table_of_statistics(object: Oid) -> Option<Oid> {
 
 /// A statistics object's name with its schema, quoted.
 pub fn statistics_name(object: Oid) -> String {
-    let address = pg_sys::ObjectAddress { classId: pg_sys::StatisticExtRelationId, objectId: object, objectSubId: 0 };
+    let address = pg_sys::ObjectAddress { classId: relation::STATISTICS_CLASS, objectId: object, objectSubId: 0 };
     // SAFETY: the object exists; the text is palloc'd.
     unsafe { tree::text(pg_sys::getObjectIdentity(&address, true)) }
 }

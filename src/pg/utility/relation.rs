@@ -8,6 +8,7 @@ use std::ffi::CStr;
 
 /// OIDs of system catalogs that the bindings do not name (`pg_constraint.h`, `pg_trigger.h`, ...).
 pub const CONSTRAINT_CLASS: Oid = Oid::from_u32(2606);
+pub const STATISTICS_CLASS: Oid = Oid::from_u32(3381);
 
 /// The relation that a name stands for, or 0; takes no lock.
 ///
