@@ -55,6 +55,7 @@ impl Facts {
 /// Checks the node and makes it ready to hold shards.
 pub fn check(name: &str) -> Result<()> {
     let (map, node) = find(name)?;
+    refuse_same_place(name)?;
     let there = Facts::read(query(node, FACTS, Access::Read)?.into_iter().next().unwrap_or_default());
     let here = Facts::read(spi::run(FACTS).into_iter().next().unwrap_or_default());
     compare(name, &here, &there)?;
@@ -70,6 +71,23 @@ pub fn check(name: &str) -> Result<()> {
         copy_reference_tables_to(node)?;
     }
     Ok(())
+}
+
+/// Two nodes in one database would wait for each other's locks, which no server would notice.
+fn refuse_same_place(name: &str) -> Result<()> {
+    let same = spi::value(&format!(
+        "SELECT other.name FROM sharding.nodes this JOIN sharding.nodes other USING (host, port, dbname)
+         WHERE this.name = {} AND other.name <> this.name LIMIT 1",
+        quote_literal(name)
+    ));
+    match same {
+        None => Ok(()),
+        Some(other) => Err(Error::new(
+            sqlstate::INVALID_PARAMETER_VALUE,
+            format!("nodes \"{name}\" and \"{other}\" are the same database"),
+        )
+        .hint("Every node needs a database of its own.")),
+    }
 }
 
 fn compare(name: &str, here: &Facts, there: &Facts) -> Result<()> {

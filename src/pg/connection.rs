@@ -45,7 +45,8 @@ pub fn connect(endpoint: &Endpoint, settings: &Settings) -> Result<Connection> {
         )
         .detail(reason)
     };
-    let place = format!("{} port {}", endpoint.host, endpoint.port);
+    let host = endpoint.hostaddr.as_ref().unwrap_or(&endpoint.host);
+    let place = format!("{host} port {}", endpoint.port);
     let addresses = endpoint.addresses().map_err(|e| unable(format!("{place}: {e}.")))?;
     let mut reason = format!("{place}: no address.");
     for address in addresses {
