@@ -3,6 +3,7 @@
 
 pub mod api;
 pub mod catalog;
+pub mod ddl;
 pub mod error;
 pub mod pg;
 pub mod plan;
@@ -13,6 +14,7 @@ pub mod wire;
 
 pgrx::extension_sql_file!("../sql/catalog.sql", name = "catalog", bootstrap);
 pgrx::extension_sql_file!("../sql/node.sql", name = "node", requires = ["catalog"]);
+pgrx::extension_sql_file!("../sql/table.sql", name = "table", requires = ["catalog"]);
 
 #[pgrx::pg_guard]
 pub extern "C-unwind" fn _PG_init() {
@@ -21,4 +23,7 @@ pub extern "C-unwind" fn _PG_init() {
     pg::endpoint::install();
     pg::transaction::install();
     pg::hooks::install();
+    pg::modify::install();
+    pg::lock_rows::install();
+    pg::utility::install();
 }

@@ -2,4 +2,5 @@
 
 pub mod node;
 pub mod node_check;
+pub mod table;
 pub mod transaction;

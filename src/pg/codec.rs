@@ -29,8 +29,9 @@ pub struct Codec {
 pub fn travels_in_binary(wire_type: pg_sys::Oid) -> bool {
     // record, record[], cstring, the reg* types and their arrays (their values are OIDs), acl.
     const NOT: [u32; 31] = [
-        2249, 2287, 2275, 24, 1008, 2202, 2207, 2203, 2208, 2204, 2209, 2205, 2210, 2206, 2211, 3734, 3735,
-        3769, 3770, 4089, 4090, 4096, 4097, 4191, 4192, 1033, 1034, 194, 2276, 2277, 2278,
+        2249, 2287, 2275, 24, 1008, 2202, 2207, 2203, 2208, 2204, 2209, 2205, 2210, 2206, 2211,
+        3734, 3735, 3769, 3770, 4089, 4090, 4096, 4097, 4191, 4192, 1033, 1034, 194, 2276, 2277,
+        2278,
     ];
     let oid = wire_type.to_u32();
     oid < FIRST_UNFIXED_OID && !NOT.contains(&oid)
@@ -39,11 +40,20 @@ pub fn travels_in_binary(wire_type: pg_sys::Oid) -> bool {
 impl Codec {
     /// For values of `type_oid`, a domain being taken as its base type.
     pub fn new(type_oid: pg_sys::Oid, typmod: i32) -> Codec {
+        Codec::with_form(type_oid, typmod, true)
+    }
+
+    /// As [`Codec::new`], but in text whatever the type.
+    pub fn textual(type_oid: pg_sys::Oid, typmod: i32) -> Codec {
+        Codec::with_form(type_oid, typmod, false)
+    }
+
+    fn with_form(type_oid: pg_sys::Oid, typmod: i32, may_be_binary: bool) -> Codec {
         // SAFETY: syscache look-ups; the FmgrInfos live in the current memory context's children.
         unsafe {
             let mut typmod = typmod;
             let wire_type = pg_sys::getBaseTypeAndTypmod(type_oid, &mut typmod);
-            let binary = travels_in_binary(wire_type);
+            let binary = may_be_binary && travels_in_binary(wire_type);
             let mut function = pg_sys::InvalidOid;
             let mut decode_param = pg_sys::InvalidOid;
             let mut varlena = false;
@@ -61,7 +71,14 @@ impl Codec {
                 pg_sys::getTypeOutputInfo(wire_type, &mut function, &mut varlena);
             }
             pg_sys::fmgr_info(function, &mut encode);
-            Codec { wire_type, typmod, binary, decode, decode_param, encode }
+            Codec {
+                wire_type,
+                typmod,
+                binary,
+                decode,
+                decode_param,
+                encode,
+            }
         }
     }
 
@@ -70,10 +87,19 @@ impl Codec {
         // SAFETY: the buffer is NUL-terminated and outlives the call; receive functions copy.
         unsafe {
             if !self.binary {
-                let text = CString::new(bytes)
-                    .map_err(|_| Error::new(sqlstate::PROTOCOL_VIOLATION, "node sent a text value with a zero byte"))?;
+                let text = CString::new(bytes).map_err(|_| {
+                    Error::new(
+                        sqlstate::PROTOCOL_VIOLATION,
+                        "node sent a text value with a zero byte",
+                    )
+                })?;
                 return Ok(boundary(|| {
-                    pg_sys::InputFunctionCall(&mut self.decode, text.as_ptr().cast_mut(), self.decode_param, self.typmod)
+                    pg_sys::InputFunctionCall(
+                        &mut self.decode,
+                        text.as_ptr().cast_mut(),
+                        self.decode_param,
+                        self.typmod,
+                    )
                 }));
             }
             let fixed = fixed_width(self.wire_type.to_u32(), bytes);
@@ -90,10 +116,18 @@ impl Codec {
                 cursor: 0,
             };
             let datum = boundary(|| {
-                pg_sys::ReceiveFunctionCall(&mut self.decode, &mut info, self.decode_param, self.typmod)
+                pg_sys::ReceiveFunctionCall(
+                    &mut self.decode,
+                    &mut info,
+                    self.decode_param,
+                    self.typmod,
+                )
             });
             if info.cursor != info.len {
-                return Err(Error::new(sqlstate::PROTOCOL_VIOLATION, "node sent a value with trailing bytes"));
+                return Err(Error::new(
+                    sqlstate::PROTOCOL_VIOLATION,
+                    "node sent a value with trailing bytes",
+                ));
             }
             pg_sys::pfree(buffer.cast());
             Ok(datum)
@@ -118,10 +152,33 @@ impl Codec {
         }
     }
 
+    /// Appends the value's bytes to `out`: no function call for the commonest types.
+    pub fn encode_into(&mut self, datum: pg_sys::Datum, out: &mut Vec<u8>) {
+        if self.binary && plain_into(self.wire_type.to_u32(), datum, out) {
+            return;
+        }
+        // SAFETY: the datum is of this codec's type; the result is copied, then freed.
+        unsafe {
+            if self.binary {
+                let sent = pg_sys::SendFunctionCall(&mut self.encode, datum);
+                out.extend_from_slice(pgrx::varlena::varlena_to_byte_slice(sent));
+                pg_sys::pfree(sent.cast());
+            } else {
+                let text = pg_sys::OutputFunctionCall(&mut self.encode, datum);
+                out.extend_from_slice(std::ffi::CStr::from_ptr(text).to_bytes());
+                pg_sys::pfree(text.cast());
+            }
+        }
+    }
+
     /// A parameter holding the value (`None`: NULL).
     pub fn param(&mut self, datum: Option<pg_sys::Datum>) -> Param {
         Param {
-            oid: if self.binary { self.wire_type.to_u32() } else { 0 },
+            oid: if self.binary {
+                self.wire_type.to_u32()
+            } else {
+                0
+            },
             binary: self.binary,
             value: datum.map(|d| self.encode(d)),
         }
@@ -132,12 +189,42 @@ impl Codec {
 fn fixed_width(oid: u32, bytes: &[u8]) -> Option<pg_sys::Datum> {
     match (oid, bytes.len()) {
         (16, 1) => Some(pg_sys::Datum::from(bytes[0] != 0)),
-        (21, 2) => Some(pg_sys::Datum::from(i16::from_be_bytes(bytes.try_into().ok()?))),
-        (23 | 1082, 4) => Some(pg_sys::Datum::from(i32::from_be_bytes(bytes.try_into().ok()?))),
-        (20, 8) => Some(pg_sys::Datum::from(i64::from_be_bytes(bytes.try_into().ok()?))),
-        (701, 8) => Some(pg_sys::Datum::from(u64::from_be_bytes(bytes.try_into().ok()?) as i64)),
+        (21, 2) => Some(pg_sys::Datum::from(i16::from_be_bytes(
+            bytes.try_into().ok()?,
+        ))),
+        (23 | 1082, 4) => Some(pg_sys::Datum::from(i32::from_be_bytes(
+            bytes.try_into().ok()?,
+        ))),
+        (20, 8) => Some(pg_sys::Datum::from(i64::from_be_bytes(
+            bytes.try_into().ok()?,
+        ))),
+        (701, 8) => Some(pg_sys::Datum::from(
+            u64::from_be_bytes(bytes.try_into().ok()?) as i64,
+        )),
         _ => None,
     }
+}
+
+/// Integers, floats, booleans, dates, timestamps and text as their send functions write them (text in
+/// the server's encoding); `false` for any other type.
+fn plain_into(oid: u32, datum: pg_sys::Datum, out: &mut Vec<u8>) -> bool {
+    match oid {
+        16 => out.push(u8::from(datum.value() != 0)),
+        21 => out.extend_from_slice(&(datum.value() as i16).to_be_bytes()),
+        23 | 26 | 700 | 1082 => out.extend_from_slice(&(datum.value() as i32).to_be_bytes()),
+        20 | 701 | 1083 | 1114 | 1184 => {
+            out.extend_from_slice(&(datum.value() as i64).to_be_bytes())
+        }
+        25 | 114 | 1042 | 1043 => {
+            // SAFETY: a varlena of the caller's; a detoasted copy goes with the memory context.
+            unsafe {
+                let value = pg_sys::pg_detoast_datum_packed(datum.cast_mut_ptr());
+                out.extend_from_slice(pgrx::varlena::varlena_to_byte_slice(value));
+            }
+        }
+        _ => return false,
+    }
+    true
 }
 
 /// While it lives, text made here means the same to any session: ISO dates, `postgres` intervals,

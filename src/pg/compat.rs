@@ -150,6 +150,92 @@ pub unsafe fn flatten_range_tables(query: *mut pg_sys::Query, stmt: *mut pg_sys:
     }
 }
 
+/// When a WHEN clause of MERGE applies.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum MatchKind {
+    Matched,
+    NotMatchedBySource,
+    NotMatchedByTarget,
+}
+
+impl MatchKind {
+    /// `target`: the join found a row to write; `source`: it found a source row.
+    pub fn applies(self, target: bool, source: bool) -> bool {
+        match self {
+            MatchKind::Matched => target && source,
+            MatchKind::NotMatchedBySource => target && !source,
+            MatchKind::NotMatchedByTarget => !target,
+        }
+    }
+}
+
+pub unsafe fn match_kind(action: *mut pg_sys::MergeAction) -> MatchKind {
+    // SAFETY: the action belongs to a plan.
+    unsafe {
+        #[cfg(any(feature = "pg15", feature = "pg16"))]
+        {
+            if (*action).matched { MatchKind::Matched } else { MatchKind::NotMatchedByTarget }
+        }
+        #[cfg(any(feature = "pg17", feature = "pg18"))]
+        match (*action).matchKind {
+            pg_sys::MergeMatchKind::MERGE_WHEN_MATCHED => MatchKind::Matched,
+            pg_sys::MergeMatchKind::MERGE_WHEN_NOT_MATCHED_BY_SOURCE => MatchKind::NotMatchedBySource,
+            _ => MatchKind::NotMatchedByTarget,
+        }
+    }
+}
+
+/// Whether a row of MERGE's join has a source side; before 17 it always has.
+pub unsafe fn source_present(_source: *mut pg_sys::TupleTableSlot) -> bool {
+    true
+}
+
+/// The check option kind for the old row of a MERGE action.
+pub fn merge_check_kind(command: pg_sys::CmdType::Type) -> pg_sys::WCOKind::Type {
+    #[cfg(feature = "pg15")]
+    {
+        let _ = command;
+        pg_sys::WCOKind::WCO_RLS_MERGE_UPDATE_CHECK
+    }
+    #[cfg(not(feature = "pg15"))]
+    if command == pg_sys::CmdType::CMD_UPDATE {
+        pg_sys::WCOKind::WCO_RLS_MERGE_UPDATE_CHECK
+    } else {
+        pg_sys::WCOKind::WCO_RLS_MERGE_DELETE_CHECK
+    }
+}
+
+/// Names the slot type of a custom scan (16 on; virtual before).
+pub unsafe fn virtual_slots(state: *mut pg_sys::CustomScanState) {
+    #[cfg(not(feature = "pg15"))]
+    // SAFETY: the slot operations are static.
+    unsafe {
+        (*state).slotOps = &raw const pg_sys::TTSOpsVirtual;
+    }
+    #[cfg(feature = "pg15")]
+    let _ = state;
+}
+
+#[cfg(not(feature = "pg18"))]
+type CopyMinimal = unsafe extern "C-unwind" fn(*mut pg_sys::TupleTableSlot) -> pg_sys::MinimalTuple;
+#[cfg(feature = "pg18")]
+type CopyMinimal = unsafe extern "C-unwind" fn(*mut pg_sys::TupleTableSlot, pg_sys::Size) -> pg_sys::MinimalTuple;
+
+/// Calls a slot's `copy_minimal_tuple`, which has an argument for extra space in 18.
+pub unsafe fn copy_minimal(copy: CopyMinimal, slot: *mut pg_sys::TupleTableSlot) -> pg_sys::MinimalTuple {
+    // SAFETY: the callback belongs to the slot.
+    unsafe {
+        #[cfg(not(feature = "pg18"))]
+        {
+            crate::pg::guard::boundary(|| copy(slot))
+        }
+        #[cfg(feature = "pg18")]
+        {
+            crate::pg::guard::boundary(|| copy(slot, 0))
+        }
+    }
+}
+
 /// A wait set for `events` events that lives until it is freed.
 pub fn create_wait_event_set(events: i32) -> *mut pg_sys::WaitEventSet {
     // SAFETY: TopMemoryContext lives as long as the backend; no resource owner frees the set early.

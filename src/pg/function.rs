@@ -68,6 +68,12 @@ impl Call {
         self.datum(i).map(|datum| datum.value() as u8 != 0)
     }
 
+    /// The type that the caller passes for an argument declared `"any"`.
+    pub fn argument_type(&self, i: usize) -> pg_sys::Oid {
+        // SAFETY: the call is still on the stack.
+        unsafe { pg_sys::get_fn_expr_argtype((*self.0).flinfo, i as i32) }
+    }
+
     /// Returns rows of text columns from a function declared `RETURNS TABLE`, converted to the
     /// declared types by their input functions.
     pub fn return_rows(&self, rows: &[Vec<Option<String>>]) -> Result<Answer> {

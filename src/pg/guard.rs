@@ -33,16 +33,17 @@ pub unsafe fn boundary<T>(f: impl FnOnce() -> T) -> T {
         let context = pg_sys::CurrentMemoryContext;
         let exception_stack = pg_sys::PG_exception_stack;
         let callback_stack = pg_sys::error_context_stack;
-        let mut result = std::mem::MaybeUninit::<T>::uninit();
+        let mut result = std::mem::MaybeUninit::uninit();
         let jumped = cee_scape::call_with_sigsetjmp(false, |buffer| {
             pg_sys::PG_exception_stack = buffer as *const cee_scape::SigJmpBufFields as *mut _;
-            result.write(f());
+            // pgrx's wrappers panic with what they catch, and no panic may cross sigsetjmp's frame.
+            result.write(catch_unwind(AssertUnwindSafe(f)));
             0
         });
         pg_sys::PG_exception_stack = exception_stack;
         pg_sys::error_context_stack = callback_stack;
         if jumped == 0 {
-            return result.assume_init();
+            return result.assume_init().unwrap_or_else(|payload| resume_unwind(payload));
         }
         pg_sys::CurrentMemoryContext = context;
         let error = pg_sys::CopyErrorData();

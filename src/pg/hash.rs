@@ -28,13 +28,18 @@ pub fn key_class(table: TableId) -> Result<KeyClass> {
         let cache = pg_sys::SysCacheIdentifier::PARTRELID as _;
         let tuple = pg_sys::SearchSysCache1(cache, pg_sys::Datum::from(pg_sys::Oid::from(table.0)));
         if tuple.is_null() {
-            return Err(Error::new(sqlstate::WRONG_OBJECT_TYPE, "table is not partitioned"));
+            return Err(Error::new(
+                sqlstate::WRONG_OBJECT_TYPE,
+                "table is not partitioned",
+            ));
         }
         let mut null = false;
         // pg_partitioned_table.partclass and partcollation
-        let class = pg_sys::SysCacheGetAttr(cache, tuple, 6, &mut null).cast_mut_ptr::<pg_sys::oidvector>();
+        let class =
+            pg_sys::SysCacheGetAttr(cache, tuple, 6, &mut null).cast_mut_ptr::<pg_sys::oidvector>();
         let class = *(*class).values.as_ptr();
-        let collation = pg_sys::SysCacheGetAttr(cache, tuple, 7, &mut null).cast_mut_ptr::<pg_sys::oidvector>();
+        let collation =
+            pg_sys::SysCacheGetAttr(cache, tuple, 7, &mut null).cast_mut_ptr::<pg_sys::oidvector>();
         let collation = *(*collation).values.as_ptr();
         pg_sys::ReleaseSysCache(tuple);
         Ok(KeyClass {
@@ -51,23 +56,40 @@ impl KeyHasher {
         KeyHasher::for_type(table, pg_sys::InvalidOid)
     }
 
+    /// For a table that is not partitioned yet.
+    pub fn of_class(class: &KeyClass) -> Result<KeyHasher> {
+        KeyHasher::with_class(class, pg_sys::InvalidOid)
+    }
+
     /// For values of a type that the key's operator family hashes alike (`int8` for an `int4` key),
     /// or that is the key's type under another name (`varchar`, a domain).
     pub fn for_type(table: TableId, value_type: pg_sys::Oid) -> Result<KeyHasher> {
-        let class = key_class(table)?;
+        KeyHasher::with_class(&key_class(table)?, value_type)
+    }
+
+    fn with_class(class: &KeyClass, value_type: pg_sys::Oid) -> Result<KeyHasher> {
         // SAFETY: the FmgrInfo lives in the current memory context.
         unsafe {
             let own = |t| pg_sys::get_opfamily_proc(class.family, t, t, HASHEXTENDED_PROC);
-            let mut procedure = own(pg_sys::getBaseType(value_type));
+            let mut procedure = match value_type {
+                pg_sys::InvalidOid => pg_sys::InvalidOid,
+                _ => own(pg_sys::getBaseType(value_type)),
+            };
             if procedure == pg_sys::InvalidOid {
                 procedure = own(class.input_type);
             }
             if procedure == pg_sys::InvalidOid {
-                return Err(Error::new(sqlstate::WRONG_OBJECT_TYPE, "shard key has no extended hash function"));
+                return Err(Error::new(
+                    sqlstate::WRONG_OBJECT_TYPE,
+                    "shard key has no extended hash function",
+                ));
             }
             let mut function: pg_sys::FmgrInfo = std::mem::zeroed();
             pg_sys::fmgr_info(procedure, &mut function);
-            Ok(KeyHasher { function, collation: class.collation })
+            Ok(KeyHasher {
+                function,
+                collation: class.collation,
+            })
         }
     }
 
@@ -78,7 +100,13 @@ impl KeyHasher {
         // SAFETY: one key column, so one element each.
         let hash = unsafe {
             boundary(|| {
-                pg_sys::compute_partition_hash_value(1, &mut self.function, &mut self.collation, &mut value, &mut null)
+                pg_sys::compute_partition_hash_value(
+                    1,
+                    &mut self.function,
+                    &mut self.collation,
+                    &mut value,
+                    &mut null,
+                )
             })
         };
         group.shard_of_hash(hash)

@@ -1,14 +1,17 @@
 //! All hooks: installed once, the previous one always called.
 
-use crate::pg::guard::boundary;
-use crate::pg::planner;
+use crate::pg::guard::{boundary, guarded};
+use crate::pg::{pending, planner};
 use pgrx::pg_sys;
 use std::ffi::{c_char, c_int};
 
 static mut PREVIOUS_PLANNER: pg_sys::planner_hook_type = None;
 static mut PREVIOUS_RELATION_INFO: pg_sys::get_relation_info_hook_type = None;
 
+static mut PREVIOUS_FINISH: pg_sys::ExecutorFinish_hook_type = None;
+
 unsafe extern "C-unwind" {
+    fn standard_ExecutorFinish(desc: *mut pg_sys::QueryDesc);
     fn standard_planner(
         query: *mut pg_sys::Query,
         text: *const c_char,
@@ -25,6 +28,22 @@ pub fn install() {
         pg_sys::planner_hook = Some(planner::planner);
         PREVIOUS_RELATION_INFO = pg_sys::get_relation_info_hook;
         pg_sys::get_relation_info_hook = Some(planner::relation_info);
+        PREVIOUS_FINISH = pg_sys::ExecutorFinish_hook;
+        pg_sys::ExecutorFinish_hook = Some(executor_finish);
+    }
+}
+
+/// A statement's row triggers have fired: what it changed in reference tables goes to the copies.
+unsafe extern "C-unwind" fn executor_finish(desc: *mut pg_sys::QueryDesc) {
+    // SAFETY: no Rust frame here owns anything, so an ERROR may jump through.
+    unsafe {
+        match PREVIOUS_FINISH {
+            Some(previous) => previous(desc),
+            None => standard_ExecutorFinish(desc),
+        }
+    }
+    if !pending::is_empty() {
+        guarded(pending::flush);
     }
 }
 

@@ -1,9 +1,11 @@
 //! The only folder with `unsafe`: what touches Postgres, thin and without decisions.
 
+pub mod bulk;
 pub mod catalog_cache;
 pub mod codec;
 pub mod compat;
 pub mod connection;
+pub mod ddl;
 pub mod endpoint;
 pub mod explain;
 pub mod fdw;
@@ -13,7 +15,9 @@ pub mod function;
 pub mod guard;
 pub mod hash;
 pub mod hooks;
+pub mod lock_rows;
 pub mod modify;
+pub mod modify_run;
 pub mod params;
 pub mod pending;
 pub mod planner;
@@ -21,6 +25,7 @@ pub mod preload;
 pub mod print;
 pub mod query_tree;
 pub mod readers;
+pub mod replicate;
 pub mod report;
 pub mod route;
 pub mod scan;
@@ -34,4 +39,5 @@ pub mod transaction;
 pub mod transaction_log;
 pub mod tree;
 pub mod tuple;
+pub mod utility;
 pub mod wait;

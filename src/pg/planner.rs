@@ -12,7 +12,7 @@ use crate::pg::guard::{boundary, guarded};
 use crate::pg::tree::{self, Node, Visit, items};
 use crate::pg::{catalog_cache, compat, finish, hooks, route};
 use pgrx::pg_sys;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ffi::{c_char, c_int};
 
 /// What callbacks need to know of the statement being planned.
@@ -25,6 +25,11 @@ struct Planning {
 thread_local! {
     /// Innermost last: constant folding may plan other statements meanwhile.
     static PLANNING: RefCell<Vec<Planning>> = const { RefCell::new(Vec::new()) };
+}
+
+thread_local! {
+    /// Whether the planner has met a distributed table since this was last lowered.
+    static SEEN: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Marks a range table entry that named its table with ONLY: there is nothing in it.
@@ -143,7 +148,13 @@ pub unsafe extern "C-unwind" fn planner(
                 _ => return Ok(hooks::next_planner(query, text, options, params)),
             };
             if (*query).commandType == pg_sys::CmdType::CMD_UTILITY || !concerns_us(query, &map) {
-                return Ok(hooks::next_planner(query, text, options, params));
+                // A function that Postgres inlines may still bring a distributed table with it.
+                let outer = SEEN.replace(false);
+                let planned = hooks::next_planner(query, text, options, params);
+                if SEEN.replace(outer) {
+                    finish::finish(planned, &map, &finish::Conflicts::default())?;
+                }
+                return Ok(planned);
             }
             plan(query, text, options, params, &map)
         }
@@ -180,9 +191,9 @@ unsafe fn plan(
             });
         });
         let _planned = Planned;
-        finish::prepare(query, map);
+        let conflicts = finish::prepare(query, map)?;
         let planned = hooks::next_planner(query, text, options, params);
-        finish::finish(planned, map)?;
+        finish::finish(planned, map, &conflicts)?;
         Ok(planned)
     }
 }
@@ -226,6 +237,7 @@ pub unsafe extern "C-unwind" fn relation_info(
                 (*rte).relkind = pg_sys::RELKIND_PARTITIONED_TABLE as c_char;
                 return Ok(());
             }
+            SEEN.set(true);
             (*rte).relkind = pg_sys::RELKIND_FOREIGN_TABLE as c_char;
             (*rte).inh = false;
             (*rel).serverid = pg_sys::Oid::from(group.shards[0].0);

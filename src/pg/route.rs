@@ -268,7 +268,7 @@ unsafe fn planned_stmt(
             tlist,
             ptr::null_mut(),
             0,
-            list_of(parameters),
+            list_of(parameters.into_iter().map(|p| pg_sys::expression_planner(p.cast()).cast::<Node>())),
             scan::private_list(remote, 0)?,
             scan_tlist,
             ptr::null_mut(),

@@ -76,3 +76,20 @@ pub unsafe fn project(projection: *mut pg_sys::ProjectionInfo) -> *mut pg_sys::T
         slot
     }
 }
+
+/// `TupIsNull` for a slot that exists.
+pub unsafe fn is_empty(slot: *mut pg_sys::TupleTableSlot) -> bool {
+    // SAFETY: reads the flags.
+    unsafe { u32::from((*slot).tts_flags) & pg_sys::TTS_FLAG_EMPTY != 0 }
+}
+
+/// `ExecCopySlotMinimalTuple`.
+pub unsafe fn copy_minimal(slot: *mut pg_sys::TupleTableSlot) -> pg_sys::MinimalTuple {
+    // SAFETY: the slot is not empty; the copy is in the current memory context.
+    unsafe {
+        match (*(*slot).tts_ops).copy_minimal_tuple {
+            Some(copy) => crate::pg::compat::copy_minimal(copy, slot),
+            None => std::ptr::null_mut(),
+        }
+    }
+}

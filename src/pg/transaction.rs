@@ -60,10 +60,12 @@ unsafe extern "C-unwind" fn transaction_ends(
             refuse_prepare()
         }
         pg_sys::XactEvent::XACT_EVENT_COMMIT => {
+            pending::transaction_ended();
             without_error(after_commit);
             Ok(())
         }
         pg_sys::XactEvent::XACT_EVENT_ABORT => {
+            pending::transaction_ended();
             without_error(after_abort);
             Ok(())
         }
@@ -86,7 +88,12 @@ unsafe extern "C-unwind" fn savepoint_ends(
         let level = unsafe { pg_sys::GetCurrentTransactionNestLevel() as u32 };
         match event {
             pg_sys::SubXactEvent::SUBXACT_EVENT_PRE_COMMIT_SUB => release(level),
+            pg_sys::SubXactEvent::SUBXACT_EVENT_COMMIT_SUB => {
+                pending::subtransaction_ended(level as i32, true);
+                Ok(())
+            }
             pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB => {
+                pending::subtransaction_ended(level as i32, false);
                 without_error(|| roll_back_to(level));
                 Ok(())
             }

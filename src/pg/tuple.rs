@@ -83,3 +83,92 @@ pub unsafe fn array_elements(array: pg_sys::Datum, element: pg_sys::Oid) -> Vec<
         (0..count as usize).map(|i| (!*nulls.add(i)).then_some(*values.add(i))).collect()
     }
 }
+
+/// `"schema"."type"`: without a type modifier, so that `"bit"` and `"bpchar"` keep their length.
+pub unsafe fn type_name(oid: pg_sys::Oid) -> String {
+    // SAFETY: the syscache tuple is released after its names are copied.
+    unsafe {
+        let tuple = pg_sys::SearchSysCache1(pg_sys::SysCacheIdentifier::TYPEOID as _, pg_sys::Datum::from(oid));
+        if tuple.is_null() {
+            return "text".into();
+        }
+        let form = pg_sys::heap_tuple_get_struct::<pg_sys::FormData_pg_type>(tuple);
+        let name = CStr::from_ptr((*form).typname.data.as_ptr()).to_string_lossy().into_owned();
+        let schema = pg_sys::get_namespace_name((*form).typnamespace);
+        let schema = CStr::from_ptr(schema).to_string_lossy().into_owned();
+        pg_sys::ReleaseSysCache(tuple);
+        format!("{}.{}", crate::catalog::quote_identifier(&schema), crate::catalog::quote_identifier(&name))
+    }
+}
+
+/// A ctid in `tid`'s binary form: block number, then offset, both big-endian.
+pub unsafe fn ctid_bytes(ctid: pg_sys::Datum) -> [u8; 6] {
+    // SAFETY: the datum is a tid.
+    unsafe {
+        let pointer = *ctid.cast_mut_ptr::<pg_sys::ItemPointerData>();
+        let hi = pointer.ip_blkid.bi_hi.to_be_bytes();
+        let lo = pointer.ip_blkid.bi_lo.to_be_bytes();
+        let offset = pointer.ip_posid.to_be_bytes();
+        [hi[0], hi[1], lo[0], lo[1], offset[0], offset[1]]
+    }
+}
+
+/// The text form of [`ctid_bytes`]: `(block,offset)`.
+pub fn ctid_text(bytes: &[u8; 6]) -> String {
+    let block = u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+    let offset = u16::from_be_bytes([bytes[4], bytes[5]]);
+    format!("({block},{offset})")
+}
+
+/// Why a row of this table must not be deleted here and inserted there in the place of an update.
+pub unsafe fn move_obstacle(relation: pg_sys::Relation) -> Option<&'static str> {
+    // SAFETY: the relation is open.
+    unsafe {
+        let triggers = (*relation).trigdesc;
+        if triggers.is_null() {
+            return None;
+        }
+        let mut referenced = false;
+        for i in 0..(*triggers).numtriggers as usize {
+            let trigger = (*triggers).triggers.add(i);
+            if pg_sys::RI_FKey_trigger_type((*trigger).tgfoid) == pg_sys::RI_TRIGGER_PK as i32 {
+                referenced = true;
+            }
+        }
+        if referenced {
+            Some("is referenced by foreign keys, whose rows would not follow")
+        } else if (*triggers).trig_update_before_row || (*triggers).trig_update_after_row {
+            Some("has triggers for UPDATE, which would not fire")
+        } else {
+            None
+        }
+    }
+}
+
+/// The columns of a table's primary key.
+pub unsafe fn primary_key(relation: pg_sys::Relation) -> Vec<i16> {
+    // SAFETY: the relation is open; the set is palloc'd.
+    unsafe {
+        let set = pg_sys::RelationGetIndexAttrBitmap(relation, pg_sys::IndexAttrBitmapKind::INDEX_ATTR_BITMAP_PRIMARY_KEY);
+        let mut members = Vec::new();
+        let mut member = -1;
+        loop {
+            member = pg_sys::bms_next_member(set, member);
+            if member < 0 {
+                return members;
+            }
+            members.push((member + pg_sys::FirstLowInvalidHeapAttributeNumber) as i16);
+        }
+    }
+}
+
+/// Whether a foreign key of the table may change its rows by itself (CASCADE, SET NULL).
+pub unsafe fn references_others(relation: pg_sys::Relation) -> bool {
+    // SAFETY: the relation is open; the list belongs to the relcache.
+    unsafe {
+        crate::pg::tree::items::<pg_sys::ForeignKeyCacheInfo>(pg_sys::RelationGetFKeyList(relation))
+            .into_iter()
+            .next()
+            .is_some()
+    }
+}

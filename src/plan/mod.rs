@@ -2,3 +2,4 @@
 
 pub mod remote;
 pub mod router;
+pub mod write;
