@@ -4,9 +4,10 @@
 //! another database; text means and sorts the same there; it can prepare transactions; it has the
 //! schema for shards and the reference tables.
 
-use crate::api::node::{find, relation_name};
-use crate::catalog::{ClusterMap, NodeId, SHARD_SCHEMA, quote_literal};
+use crate::api::node::find;
+use crate::catalog::{NodeId, SHARD_SCHEMA, quote_literal};
 use crate::error::{Error, Result, sqlstate};
+use crate::pg::ddl::distribute;
 use crate::pg::session::{Access, execute, query};
 use crate::pg::spi;
 use pgrx::pg_sys;
@@ -54,23 +55,17 @@ impl Facts {
 
 /// Checks the node and makes it ready to hold shards.
 pub fn check(name: &str) -> Result<()> {
-    let (map, node) = find(name)?;
+    let (_, node) = find(name)?;
     refuse_same_place(name)?;
     let there = Facts::read(query(node, FACTS, Access::Read)?.into_iter().next().unwrap_or_default());
     let here = Facts::read(spi::run(FACTS).into_iter().next().unwrap_or_default());
     compare(name, &here, &there)?;
     if is_this_database(node)? {
-        return Err(Error::new(
-            sqlstate::INVALID_PARAMETER_VALUE,
-            format!("node \"{name}\" is this database itself"),
-        )
-        .hint("Name another server, or another database."));
+        return Err(Error::new(sqlstate::INVALID_PARAMETER_VALUE, format!("node \"{name}\" is this database itself"))
+            .hint("Name another server, or another database."));
     }
     execute(node, &format!("CREATE SCHEMA IF NOT EXISTS {SHARD_SCHEMA}"), Access::Write)?;
-    if !has_reference_tables(&map, node)? {
-        copy_reference_tables_to(node)?;
-    }
-    Ok(())
+    distribute::copy_tables_to(node)
 }
 
 /// Two nodes in one database would wait for each other's locks, which no server would notice.
@@ -93,11 +88,8 @@ fn refuse_same_place(name: &str) -> Result<()> {
 fn compare(name: &str, here: &Facts, there: &Facts) -> Result<()> {
     let unfit = |message: String| Error::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, message);
     if !(OLDEST_MAJOR..=NEWEST_MAJOR).contains(&there.major) {
-        return Err(unfit(format!(
-            "node \"{name}\" runs PostgreSQL {}, which is not supported",
-            there.major
-        ))
-        .hint(format!("Use PostgreSQL {OLDEST_MAJOR} to {NEWEST_MAJOR} on the nodes.")));
+        return Err(unfit(format!("node \"{name}\" runs PostgreSQL {}, which is not supported", there.major))
+            .hint(format!("Use PostgreSQL {OLDEST_MAJOR} to {NEWEST_MAJOR} on the nodes.")));
     }
     if there.major < here.major {
         return Err(unfit(format!(
@@ -108,8 +100,7 @@ fn compare(name: &str, here: &Facts, there: &Facts) -> Result<()> {
         .hint("Upgrade the nodes before the coordinator."));
     }
     if there.in_recovery {
-        return Err(unfit(format!("node \"{name}\" is a standby server"))
-            .hint("Name the primary server."));
+        return Err(unfit(format!("node \"{name}\" is a standby server")).hint("Name the primary server."));
     }
     if there.max_prepared == 0 {
         return Err(unfit(format!(
@@ -158,32 +149,6 @@ fn is_this_database(node: NodeId) -> Result<bool> {
     );
     let rows = query(node, &sql, Access::Read)?;
     Ok(rows.first().and_then(|row| row.first()).and_then(Option::as_deref) != Some("0"))
-}
-
-/// Whether the node has every reference table of the cluster.
-fn has_reference_tables(map: &ClusterMap, node: NodeId) -> Result<bool> {
-    let names: Vec<String> = map
-        .tables
-        .values()
-        .filter(|table| !table.is_distributed())
-        .filter_map(|table| relation_name(table.id))
-        .collect();
-    if names.is_empty() {
-        return Ok(true);
-    }
-    let missing: Vec<String> = names
-        .iter()
-        .map(|name| format!("pg_catalog.to_regclass({}) IS NULL", quote_literal(name)))
-        .collect();
-    let rows = query(node, &format!("SELECT {}", missing.join(" OR ")), Access::Read)?;
-    Ok(rows.first().and_then(|row| row.first()).and_then(Option::as_deref) == Some("f"))
-}
-
-/// Hook: gives a new node its copies of the reference tables. Until something is put in here, a
-/// node can be added only while there are none.
-fn copy_reference_tables_to(_node: NodeId) -> Result<()> {
-    Err(Error::unsupported("reference tables exist and cannot be copied to a new node yet")
-        .hint("Use SELECT sharding.undistribute_table('...') on them, add the node, and replicate them again."))
 }
 
 #[cfg(test)]

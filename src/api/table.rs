@@ -10,7 +10,7 @@ use crate::pg::session::{self, Access};
 use crate::sql_function;
 use pgrx::pg_sys;
 
-pub use crate::pg::ddl::distribute::{copy_reference_tables_to, drop_on_nodes};
+pub use crate::pg::ddl::distribute::drop_on_nodes;
 
 sql_function!(sharding_distribute_table, pg_finfo_sharding_distribute_table, distribute_table);
 sql_function!(sharding_replicate_table, pg_finfo_sharding_replicate_table, replicate_table);
@@ -76,7 +76,7 @@ unsafe fn as_key(value: pg_sys::Datum, given: pg_sys::Oid, table: TableId, key_a
         if given == wanted {
             return value;
         }
-        let text = if given == pg_sys::Oid::from(pg_sys::UNKNOWNOID) {
+        let text = if given == pg_sys::UNKNOWNOID {
             value.cast_mut_ptr()
         } else {
             let (mut output, mut varlena) = (pg_sys::InvalidOid, false);

@@ -40,11 +40,13 @@ impl Route {
     }
 }
 
+/// Node, COPY command, bytes that wait.
+type Lane = (NodeId, String, Vec<u8>);
+
 /// Sends rows of one table; see the module's text.
 pub struct BulkLoader {
     route: Route,
-    /// Node, COPY command, bytes that wait.
-    lanes: Vec<(NodeId, String, Vec<u8>)>,
+    lanes: Vec<Lane>,
     /// Index into a row's arrays, and how the value travels.
     columns: Vec<(usize, Codec)>,
     binary: bool,
@@ -205,16 +207,15 @@ impl BulkLoader {
                 lane.extend_from_slice(BINARY_TRAILER);
             }
         }
-        // Lanes with rows first, so that they are one slice.
-        let mut order: Vec<(usize, (NodeId, String, Vec<u8>))> = self.lanes.drain(..).enumerate().collect();
-        order.sort_by_key(|(i, lane)| (lane.2.is_empty(), *i));
-        let (positions, mut batch): (Vec<usize>, Vec<_>) = order.into_iter().unzip();
-        let filled = batch.iter().take_while(|l| !l.2.is_empty()).count();
-        session::copy_in(&batch[..filled])?;
-        for lane in &mut batch {
-            lane.2.clear();
+        // The order of the lanes matters to the shards: the filled ones leave it only for the sending.
+        let (filled, empty): (Vec<_>, Vec<_>) =
+            self.lanes.drain(..).enumerate().partition(|(_, (_, _, bytes))| !bytes.is_empty());
+        let (positions, mut batch): (Vec<usize>, Vec<Lane>) = filled.into_iter().unzip();
+        session::copy_in(&batch)?;
+        for (_, _, bytes) in &mut batch {
+            bytes.clear();
         }
-        let mut lanes: Vec<(usize, _)> = positions.into_iter().zip(batch).collect();
+        let mut lanes: Vec<(usize, Lane)> = positions.into_iter().zip(batch).chain(empty).collect();
         lanes.sort_by_key(|(i, _)| *i);
         self.lanes = lanes.into_iter().map(|(_, lane)| lane).collect();
         Ok(())

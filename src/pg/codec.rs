@@ -115,6 +115,7 @@ impl Codec {
                 maxlen: bytes.len() as i32 + 1,
                 cursor: 0,
             };
+            let _encoding = ServerEncoding::enter();
             let datum = boundary(|| {
                 pg_sys::ReceiveFunctionCall(
                     &mut self.decode,
@@ -139,6 +140,7 @@ impl Codec {
         // SAFETY: the datum is of this codec's type; the result is copied, then freed.
         unsafe {
             if self.binary {
+                let _encoding = ServerEncoding::enter();
                 let out = boundary(|| pg_sys::SendFunctionCall(&mut self.encode, datum));
                 let bytes = pgrx::varlena::varlena_to_byte_slice(out).to_vec();
                 pg_sys::pfree(out.cast());
@@ -225,6 +227,34 @@ fn plain_into(oid: u32, datum: pg_sys::Datum, out: &mut Vec<u8>) -> bool {
         _ => return false,
     }
     true
+}
+
+/// While it lives, send and receive functions do not convert text to and from the client's encoding:
+/// nodes have the database's.
+struct ServerEncoding(Option<i32>);
+
+impl ServerEncoding {
+    fn enter() -> ServerEncoding {
+        // SAFETY: the server's own encoding needs no conversion and is always accepted.
+        unsafe {
+            let client = pg_sys::pg_get_client_encoding();
+            let server = pg_sys::GetDatabaseEncoding();
+            if client == server {
+                return ServerEncoding(None);
+            }
+            pg_sys::SetClientEncoding(server);
+            ServerEncoding(Some(client))
+        }
+    }
+}
+
+impl Drop for ServerEncoding {
+    fn drop(&mut self) {
+        if let Some(client) = self.0 {
+            // SAFETY: the encoding was in use before, so its conversion is cached; raises no error.
+            unsafe { pg_sys::SetClientEncoding(client) };
+        }
+    }
 }
 
 /// While it lives, text made here means the same to any session: ISO dates, `postgres` intervals,

@@ -272,6 +272,16 @@ unsafe fn covers(tlist: *mut pg_sys::List, rti: u32, needed: &[*mut pg_sys::Var]
     }
 }
 
+/// Whether a write reads nothing but its target. With joins or subqueries a scan would lock rows that
+/// are not written; then a row that changes between scan and write is an error instead.
+unsafe fn target_is_alone(parse: &pg_sys::Query) -> bool {
+    // SAFETY: reads the planner's query.
+    unsafe {
+        let from = items::<Node>((*parse.jointree).fromlist);
+        !parse.hasSubLinks && from.len() == 1 && (*from[0]).type_ == pg_sys::NodeTag::T_RangeTblRef
+    }
+}
+
 /// Adds the row lock that the statement asks for (FOR UPDATE, or a row about to be written).
 unsafe fn lock_rows(root: *mut pg_sys::PlannerInfo, rti: u32, query: *mut pg_sys::Query, is_written: bool) -> Effect {
     // SAFETY: reads the planner's structures.
@@ -279,7 +289,7 @@ unsafe fn lock_rows(root: *mut pg_sys::PlannerInfo, rti: u32, query: *mut pg_sys
         let parse = (*root).parse;
         let mut strength = pg_sys::LockClauseStrength::LCS_NONE;
         let mut policy = pg_sys::LockWaitPolicy::LockWaitBlock;
-        if (*parse).resultRelation as u32 == rti {
+        if (*parse).resultRelation as u32 == rti && target_is_alone(&*parse) {
             strength = match (*parse).commandType {
                 pg_sys::CmdType::CMD_UPDATE => pg_sys::LockClauseStrength::LCS_FORNOKEYUPDATE,
                 _ => pg_sys::LockClauseStrength::LCS_FORUPDATE,

@@ -8,6 +8,7 @@ use std::ffi::{c_char, c_int};
 static mut PREVIOUS_PLANNER: pg_sys::planner_hook_type = None;
 static mut PREVIOUS_RELATION_INFO: pg_sys::get_relation_info_hook_type = None;
 
+static mut PREVIOUS_UPPER_PATHS: pg_sys::create_upper_paths_hook_type = None;
 static mut PREVIOUS_FINISH: pg_sys::ExecutorFinish_hook_type = None;
 
 unsafe extern "C-unwind" {
@@ -28,6 +29,8 @@ pub fn install() {
         pg_sys::planner_hook = Some(planner::planner);
         PREVIOUS_RELATION_INFO = pg_sys::get_relation_info_hook;
         pg_sys::get_relation_info_hook = Some(planner::relation_info);
+        PREVIOUS_UPPER_PATHS = pg_sys::create_upper_paths_hook;
+        pg_sys::create_upper_paths_hook = Some(planner::upper_paths);
         PREVIOUS_FINISH = pg_sys::ExecutorFinish_hook;
         pg_sys::ExecutorFinish_hook = Some(executor_finish);
     }
@@ -73,6 +76,21 @@ pub unsafe fn next_relation_info(
     unsafe {
         if let Some(previous) = PREVIOUS_RELATION_INFO {
             boundary(|| previous(root, relid, inhparent, rel));
+        }
+    }
+}
+
+pub unsafe fn next_upper_paths(
+    root: *mut pg_sys::PlannerInfo,
+    stage: pg_sys::UpperRelationKind::Type,
+    input: *mut pg_sys::RelOptInfo,
+    output: *mut pg_sys::RelOptInfo,
+    extra: *mut std::ffi::c_void,
+) {
+    // SAFETY: arguments are the hook's own.
+    unsafe {
+        if let Some(previous) = PREVIOUS_UPPER_PATHS {
+            boundary(|| previous(root, stage, input, output, extra));
         }
     }
 }

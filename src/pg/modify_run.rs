@@ -77,6 +77,8 @@ pub struct Modify {
     old_slot: *mut pg_sys::TupleTableSlot,
     new_slot: *mut pg_sys::TupleTableSlot,
     source_slot: *mut pg_sys::TupleTableSlot,
+    /// Reads rows of RETURNING back from the store.
+    returned_slot: *mut pg_sys::TupleTableSlot,
     ctid_column: usize,
     row_column: usize,
     update: *mut pg_sys::ProjectionInfo,
@@ -137,6 +139,10 @@ impl Modify {
             let source_desc = (*child).ps_ResultTupleDesc;
             let source_slot = pg_sys::ExecInitExtraTupleSlot(estate, source_desc, &raw const pg_sys::TTSOpsMinimalTuple);
 
+            let returned_desc = (*(*node).ss.ss_ScanTupleSlot).tts_tupleDescriptor;
+            let returned_slot =
+                pg_sys::ExecInitExtraTupleSlot(estate, returned_desc, &raw const pg_sys::TTSOpsMinimalTuple);
+
             let returning = match items::<pg_sys::List>((*plan).returningLists).first() {
                 Some(list) => {
                     let (list, out) = (*list, (*node).ss.ss_ScanTupleSlot);
@@ -178,6 +184,7 @@ impl Modify {
                 old_slot,
                 new_slot,
                 source_slot,
+                returned_slot,
                 ctid_column: junk_column(subplan, c"ctid"),
                 row_column: junk_column(subplan, finish::ROW_COLUMN),
                 update: ptr::null_mut(),
@@ -290,36 +297,12 @@ impl Modify {
             slot::clear(out);
             if !self.store.is_null() {
                 let store = self.store;
-                let row = self.returned_slot();
+                let row = self.returned_slot;
                 if boundary(|| pg_sys::tuplestore_gettupleslot(store, true, false, row)) {
                     slot::copy(out, row);
                 }
             }
             Ok(out)
-        }
-    }
-
-    unsafe fn returned_slot(&self) -> *mut pg_sys::TupleTableSlot {
-        // SAFETY: the result slot has the row type of RETURNING and minimal tuples fit any slot kind.
-        unsafe {
-            thread_local! {
-                static SLOTS: std::cell::RefCell<Vec<(usize, *mut pg_sys::TupleTableSlot)>> =
-                    const { std::cell::RefCell::new(Vec::new()) };
-            }
-            let id = self.store as usize;
-            if let Some(found) = SLOTS.with(|s| s.borrow().iter().find(|(k, _)| *k == id).map(|(_, s)| *s)) {
-                return found;
-            }
-            let desc = (*(*self.node).ss.ss_ScanTupleSlot).tts_tupleDescriptor;
-            let old = pg_sys::MemoryContextSwitchTo((*self.estate).es_query_cxt);
-            let made = pg_sys::ExecInitExtraTupleSlot(self.estate, desc, &raw const pg_sys::TTSOpsMinimalTuple);
-            pg_sys::MemoryContextSwitchTo(old);
-            SLOTS.with(|s| {
-                let mut s = s.borrow_mut();
-                s.clear();
-                s.push((id, made));
-            });
-            made
         }
     }
 
@@ -664,11 +647,33 @@ impl Modify {
                     self.returned(operation, &row, &chunk, returned)?;
                     returned += 1;
                 }
+                let affected = stream.rows_affected();
+                if (affected as usize) < chunk.len() && self.must_find(operation) {
+                    return Err(Error::new(
+                        sqlstate::SERIALIZATION_FAILURE,
+                        "could not serialize access due to concurrent update",
+                    )
+                    .detail("A row was changed by another transaction after this statement had read it.")
+                    .hint("Repeat the transaction."));
+                }
                 if !silent && (*self.plan).canSetTag {
-                    (*self.estate).es_processed += stream.rows_affected();
+                    (*self.estate).es_processed += affected;
                 }
             }
             Ok(())
+        }
+    }
+
+    /// Whether every row of a batch has to be there: unless a trigger may have suppressed the change.
+    unsafe fn must_find(&self, operation: Operation) -> bool {
+        // SAFETY: the relation is open while the node lives.
+        unsafe {
+            let triggers = (*(*self.result).ri_RelationDesc).trigdesc;
+            match operation {
+                Operation::Insert => false,
+                Operation::Update(..) => triggers.is_null() || !(*triggers).trig_update_before_row,
+                Operation::Delete => triggers.is_null() || !(*triggers).trig_delete_before_row,
+            }
         }
     }
 

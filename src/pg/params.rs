@@ -10,6 +10,9 @@ use crate::pg::shippable::{self, Vocabulary};
 use crate::pg::tree::{self, Change, Node, Visit};
 use pgrx::pg_sys;
 
+/// The parse location that tells a reference of ours from a client's parameter.
+const OWN_LOCATION: i32 = -42;
+
 /// Whether volatile functions may be evaluated ahead.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Volatile {
@@ -47,7 +50,6 @@ impl Parameters {
         unsafe {
             let expression = self.expressions[index];
             let type_oid = pg_sys::exprType(expression);
-            let typmod = pg_sys::exprTypmod(expression);
             let collation = pg_sys::exprCollation(expression);
             let base = pg_sys::getBaseType(type_oid);
             let param = |oid: pg_sys::Oid, collation| {
@@ -57,7 +59,7 @@ impl Parameters {
                 (*param).paramtype = oid;
                 (*param).paramtypmod = -1;
                 (*param).paramcollid = collation;
-                (*param).location = -1;
+                (*param).location = OWN_LOCATION;
                 param.cast::<Node>()
             };
             if type_oid == base && crate::pg::codec::travels_in_binary(type_oid) {
@@ -70,8 +72,18 @@ impl Parameters {
             (*cast).resultcollid = collation;
             (*cast).coerceformat = pg_sys::CoercionForm::COERCE_EXPLICIT_CAST;
             (*cast).location = -1;
-            let _ = typmod;
             cast.cast()
+        }
+    }
+
+    /// A parameter in the place of an expression that stands alone, whatever it is.
+    pub unsafe fn take(&mut self, node: *mut Node) -> Option<*mut Node> {
+        // SAFETY: the expression is copied.
+        unsafe {
+            stands_alone(node).then(|| {
+                let index = self.add(tree::copy(node));
+                self.reference(index)
+            })
         }
     }
 
@@ -116,7 +128,8 @@ unsafe fn computed_here(node: *mut Node, vocabulary: &Vocabulary, volatile: Vola
 unsafe fn is_value_param(node: *mut Node) -> bool {
     // SAFETY: the caller checked the tag.
     let kind = unsafe { (*node.cast::<pg_sys::Param>()).paramkind };
-    matches!(kind, pg_sys::ParamKind::PARAM_EXTERN | pg_sys::ParamKind::PARAM_EXEC)
+    let own = unsafe { (*node.cast::<pg_sys::Param>()).location } == OWN_LOCATION;
+    !own && matches!(kind, pg_sys::ParamKind::PARAM_EXTERN | pg_sys::ParamKind::PARAM_EXEC)
 }
 
 unsafe fn has_param(node: *mut Node) -> bool {

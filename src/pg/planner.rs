@@ -9,7 +9,7 @@
 use crate::catalog::{ClusterMap, TableId};
 use crate::error::Result;
 use crate::pg::guard::{boundary, guarded};
-use crate::pg::tree::{self, Node, Visit, items};
+use crate::pg::tree::{self, Visit, items};
 use crate::pg::{catalog_cache, compat, finish, hooks, route};
 use pgrx::pg_sys;
 use std::cell::{Cell, RefCell};
@@ -259,8 +259,45 @@ pub unsafe fn mark_only(rte: *mut pg_sys::RangeTblEntry) {
     unsafe { (*rte).relkind = RELKIND_ONLY }
 }
 
-/// Whether an expression or query node may change anything, or differs from call to call.
-pub unsafe fn is_volatile(node: *mut Node) -> bool {
-    // SAFETY: a read-only walk.
-    unsafe { pg_sys::contain_volatile_functions(node) }
+/// `create_upper_paths_hook`: a MERGE whose target is proven empty never asks our scan for a plan, which
+/// is where the wrapper of its target is taken away ([`foreign_scan`](crate::pg::foreign_scan)).
+pub unsafe extern "C-unwind" fn upper_paths(
+    root: *mut pg_sys::PlannerInfo,
+    stage: pg_sys::UpperRelationKind::Type,
+    input: *mut pg_sys::RelOptInfo,
+    output: *mut pg_sys::RelOptInfo,
+    extra: *mut std::ffi::c_void,
+) {
+    guarded(|| {
+        // SAFETY: called by the planner when all paths of the join tree are made.
+        unsafe {
+            hooks::next_upper_paths(root, stage, input, output, extra);
+            if stage != pg_sys::UpperRelationKind::UPPERREL_FINAL
+                || (*(*root).parse).commandType != pg_sys::CmdType::CMD_MERGE
+            {
+                return Ok(());
+            }
+            let target = (*(*root).parse).resultRelation as usize;
+            if target >= (*root).simple_rel_array_size as usize {
+                return Ok(());
+            }
+            let rel = *(*root).simple_rel_array.add(target);
+            if !rel.is_null() && (is_dummy(rel) || is_dummy(input)) {
+                (*rel).fdwroutine = std::ptr::null_mut();
+            }
+        }
+        Ok(())
+    });
+}
+
+/// `IS_DUMMY_REL`: proven to be empty.
+unsafe fn is_dummy(rel: *mut pg_sys::RelOptInfo) -> bool {
+    // SAFETY: reads the relation's paths.
+    unsafe {
+        let Some(mut path) = items::<pg_sys::Path>((*rel).pathlist).first().copied() else { return false };
+        while (*path).type_ == pg_sys::NodeTag::T_ProjectionPath || (*path).type_ == pg_sys::NodeTag::T_ProjectSetPath {
+            path = (*path.cast::<pg_sys::ProjectionPath>()).subpath;
+        }
+        (*path).type_ == pg_sys::NodeTag::T_AppendPath && (*path.cast::<pg_sys::AppendPath>()).subpaths.is_null()
+    }
 }

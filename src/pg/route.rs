@@ -41,8 +41,20 @@ pub unsafe fn plan(
         if (*copy).commandType == pg_sys::CmdType::CMD_INSERT {
             // One VALUES row: each expression runs once, so the coordinator may run it.
             for tle in items::<pg_sys::TargetEntry>((*copy).targetList) {
-                (*tle).expr = parameters.extract((*tle).expr.cast(), &vocabulary, Volatile::Once).cast();
+                let expr = (*tle).expr.cast::<Node>();
+                (*tle).expr = if is_part_assignment(expr) {
+                    match parameters.take(expr) {
+                        Some(parameter) => parameter.cast(),
+                        None => return Ok(Err("a part of a column is assigned".into())),
+                    }
+                } else {
+                    parameters.extract(expr, &vocabulary, Volatile::Once).cast()
+                };
             }
+        }
+        if (*copy).resultRelation > 0 {
+            // The target of an updatable view came from a FROM list; it must not be printed in one.
+            (*tree::entry((*copy).rtable, (*copy).resultRelation as u32)).inFromCl = false;
         }
         let sent = parameters.extract(copy.cast(), &vocabulary, Volatile::PerRow).cast::<pg_sys::Query>();
         if let Some(reason) = shippable::why_not(sent.cast(), &vocabulary) {
@@ -112,10 +124,28 @@ unsafe fn refuses(query: *mut pg_sys::Query, map: &ClusterMap, tables: &Tables) 
                 {
                     return Some("it changes the shard key".into());
                 }
+                if items::<pg_sys::TargetEntry>(q.targetList).into_iter().any(|t| is_part_assignment((*t).expr.cast())) {
+                    return Some("a part of a column is assigned".into());
+                }
                 None
             }
             _ => Some("MERGE is split on the coordinator".into()),
         }
+    }
+}
+
+/// `a[1] = ...` or `c.f = ...`: the rewriter folds several such into one expression, which does not
+/// print as it was written.
+unsafe fn is_part_assignment(expr: *mut Node) -> bool {
+    // SAFETY: the tag says what it is.
+    unsafe {
+        if let Some(s) = node_as!(expr, T_SubscriptingRef) {
+            return !(*s.cast::<pg_sys::SubscriptingRef>()).refassgnexpr.is_null();
+        }
+        if let Some(c) = node_as!(expr, T_CoerceToDomain) {
+            return is_part_assignment((*c.cast::<pg_sys::CoerceToDomain>()).arg.cast());
+        }
+        node_as!(expr, T_FieldStore).is_some()
     }
 }
 

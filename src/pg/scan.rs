@@ -43,6 +43,7 @@ pub struct Scan {
     pub reports: Vec<TaskReport>,
     rescanned: bool,
     store: *mut pg_sys::Tuplestorestate,
+    scratch: *mut pg_sys::TupleTableSlot,
 }
 
 impl Scan {
@@ -105,6 +106,7 @@ impl Scan {
                 reports: Vec::new(),
                 rescanned: flags & FLAG_RESCANNED != 0,
                 store: ptr::null_mut(),
+                scratch: ptr::null_mut(),
             }))
         }
     }
@@ -303,23 +305,18 @@ impl Scan {
         }
     }
 
-    /// A minimal-tuple slot of the scan's row type, made once per executor state.
-    unsafe fn scratch_slot(&self) -> *mut pg_sys::TupleTableSlot {
-        // SAFETY: the slot is in the tuple table, which the executor frees.
+    /// A minimal-tuple slot of the scan's row type, made when first needed.
+    unsafe fn scratch_slot(&mut self) -> *mut pg_sys::TupleTableSlot {
+        // SAFETY: the slot is in the executor's tuple table, which the executor frees.
         unsafe {
-            let desc = (*(*self.node).ss.ss_ScanTupleSlot).tts_tupleDescriptor;
-            let old = pg_sys::MemoryContextSwitchTo((*self.estate()).es_query_cxt);
-            let slot = SCRATCH.with(|s| {
-                let mut s = s.borrow_mut();
-                if let Some((_, slot)) = s.iter().find(|(owner, _)| *owner == self.node) {
-                    return *slot;
-                }
-                let slot = pg_sys::ExecInitExtraTupleSlot(self.estate(), desc, &raw const pg_sys::TTSOpsMinimalTuple);
-                s.push((self.node, slot));
-                slot
-            });
-            pg_sys::MemoryContextSwitchTo(old);
-            slot
+            if self.scratch.is_null() {
+                let desc = (*(*self.node).ss.ss_ScanTupleSlot).tts_tupleDescriptor;
+                let old = pg_sys::MemoryContextSwitchTo((*self.estate()).es_query_cxt);
+                self.scratch =
+                    pg_sys::ExecInitExtraTupleSlot(self.estate(), desc, &raw const pg_sys::TTSOpsMinimalTuple);
+                pg_sys::MemoryContextSwitchTo(old);
+            }
+            self.scratch
         }
     }
 
@@ -447,24 +444,11 @@ impl Scan {
     /// Ends the scan: portals are closed, the store is freed.
     pub unsafe fn end(&mut self) {
         self.streams.clear();
-        SCRATCH.with(|s| s.borrow_mut().retain(|(owner, _)| *owner != self.node));
         if !self.store.is_null() {
             // SAFETY: the store was made by this scan.
             unsafe { pg_sys::tuplestore_end(self.store) };
             self.store = ptr::null_mut();
         }
-    }
-}
-
-thread_local! {
-    static SCRATCH: std::cell::RefCell<Vec<(*mut pg_sys::ForeignScanState, *mut pg_sys::TupleTableSlot)>> =
-        const { std::cell::RefCell::new(Vec::new()) };
-}
-
-impl Drop for Scan {
-    fn drop(&mut self) {
-        let node = self.node;
-        let _ = SCRATCH.try_with(|s| s.borrow_mut().retain(|(owner, _)| *owner != node));
     }
 }
 

@@ -83,12 +83,19 @@ unsafe fn node_reason(node: *mut Node, vocabulary: &Vocabulary) -> Option<String
         match (*node).type_ {
             pg_sys::NodeTag::T_Query | pg_sys::NodeTag::T_RangeTblEntry | pg_sys::NodeTag::T_TargetEntry
             | pg_sys::NodeTag::T_List | pg_sys::NodeTag::T_FromExpr | pg_sys::NodeTag::T_JoinExpr
-            | pg_sys::NodeTag::T_RangeTblRef | pg_sys::NodeTag::T_SortGroupClause | pg_sys::NodeTag::T_GroupingSet
+            | pg_sys::NodeTag::T_RangeTblRef | pg_sys::NodeTag::T_GroupingSet
             | pg_sys::NodeTag::T_WindowClause | pg_sys::NodeTag::T_CommonTableExpr | pg_sys::NodeTag::T_SetOperationStmt
             | pg_sys::NodeTag::T_OnConflictExpr | pg_sys::NodeTag::T_InferenceElem | pg_sys::NodeTag::T_RangeTblFunction
             | pg_sys::NodeTag::T_TableFunc | pg_sys::NodeTag::T_MergeAction | pg_sys::NodeTag::T_TableSampleClause
             | pg_sys::NodeTag::T_CTESearchClause | pg_sys::NodeTag::T_CTECycleClause | pg_sys::NodeTag::T_IntList
             | pg_sys::NodeTag::T_OidList | pg_sys::NodeTag::T_RowMarkClause => return None,
+            pg_sys::NodeTag::T_SortGroupClause => {
+                let clause = node.cast::<pg_sys::SortGroupClause>();
+                return [(*clause).eqop, (*clause).sortop]
+                    .into_iter()
+                    .find(|o| o.to_u32() >= FIRST_UNFIXED_OID)
+                    .map(|o| format!("the nodes may not have operator {}", operator_name(o)));
+            }
             pg_sys::NodeTag::T_SQLValueFunction => return Some("it uses a value of this session".into()),
             pg_sys::NodeTag::T_NextValueExpr => return Some("it uses a sequence".into()),
             pg_sys::NodeTag::T_CurrentOfExpr => return Some("it uses a cursor".into()),
@@ -122,9 +129,35 @@ unsafe fn node_reason(node: *mut Node, vocabulary: &Vocabulary) -> Option<String
         if let Some(window) = node_as!(node, T_WindowFunc) {
             return function_reason((*window.cast::<pg_sys::WindowFunc>()).winfnoid);
         }
+        if let Some(operator) = operators_of(node).into_iter().find(|o| o.to_u32() >= FIRST_UNFIXED_OID) {
+            return Some(format!("the nodes may not have operator {}", operator_name(operator)));
+        }
         let mut functions: Vec<pg_sys::Oid> = Vec::new();
         pg_sys::check_functions_in_node(node, Some(collect_function), (&raw mut functions).cast());
         functions.into_iter().find_map(|f| function_reason(f))
+    }
+}
+
+/// The operators that a node names.
+unsafe fn operators_of(node: *mut Node) -> Vec<pg_sys::Oid> {
+    // SAFETY: the tag says what the node is.
+    unsafe {
+        match (*node).type_ {
+            pg_sys::NodeTag::T_OpExpr | pg_sys::NodeTag::T_DistinctExpr | pg_sys::NodeTag::T_NullIfExpr => {
+                vec![(*node.cast::<pg_sys::OpExpr>()).opno]
+            }
+            pg_sys::NodeTag::T_ScalarArrayOpExpr => vec![(*node.cast::<pg_sys::ScalarArrayOpExpr>()).opno],
+            pg_sys::NodeTag::T_RowCompareExpr => tree::oids((*node.cast::<pg_sys::RowCompareExpr>()).opnos),
+            _ => Vec::new(),
+        }
+    }
+}
+
+unsafe fn operator_name(oid: pg_sys::Oid) -> String {
+    // SAFETY: get_opname returns null or a palloc'd string.
+    unsafe {
+        let name = pg_sys::get_opname(oid);
+        if name.is_null() { "?".into() } else { CStr::from_ptr(name).to_string_lossy().into_owned() }
     }
 }
 

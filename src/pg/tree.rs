@@ -57,6 +57,17 @@ pub unsafe fn ints(list: *const pg_sys::List) -> Vec<i32> {
     }
 }
 
+/// The elements of an OID list.
+pub unsafe fn oids(list: *const pg_sys::List) -> Vec<pg_sys::Oid> {
+    // SAFETY: as `items`.
+    unsafe {
+        match list.as_ref() {
+            None => Vec::new(),
+            Some(l) => (0..l.length as usize).map(|i| (*l.elements.add(i)).oid_value).collect(),
+        }
+    }
+}
+
 /// A list of the given pointers.
 pub unsafe fn list_of<T>(elements: impl IntoIterator<Item = *mut T>) -> *mut pg_sys::List {
     // SAFETY: lappend allocates in the current memory context.

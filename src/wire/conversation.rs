@@ -217,10 +217,7 @@ impl Conversation {
 
     /// Whether a result that nobody wants is still coming in.
     pub fn has_unwanted(&self) -> bool {
-        self.units
-            .iter()
-            .filter_map(|unit| self.tasks.get(&unit.owner?))
-            .any(|task| task.abandoned)
+        self.units.iter().filter_map(|unit| self.tasks.get(&unit.owner?)).any(|task| task.abandoned)
     }
 
     /// Whether somebody has not yet taken all of a result.
@@ -242,12 +239,7 @@ impl Conversation {
     }
 
     /// Asks for a statement and the first of its rows.
-    pub fn statement(
-        &mut self,
-        prelude: &str,
-        statement: &Statement,
-        fetch: Fetch,
-    ) -> Result<TaskId> {
+    pub fn statement(&mut self, prelude: &str, statement: &Statement, fetch: Fetch) -> Result<TaskId> {
         // Written before anything is queued: a statement that cannot be written leaves no trace.
         let mut messages = BytesMut::new();
         let portal = match fetch {
@@ -315,8 +307,7 @@ impl Conversation {
     /// Breaks off the COPY under way, if any, so that the node answers.
     pub fn copy_fail(&mut self) -> Result<()> {
         if self.copying.take().is_some() {
-            frontend::copy_fail("canceled by the coordinator", &mut self.output)
-                .map_err(protocol_error)?;
+            frontend::copy_fail("canceled by the coordinator", &mut self.output).map_err(protocol_error)?;
         }
         Ok(())
     }
@@ -448,8 +439,7 @@ impl Conversation {
                 // A COPY FROM STDIN that came in as a plain query: nobody has data for it.
                 let copies = self.owner().is_some_and(|(task, _)| task.copies);
                 if !copies {
-                    frontend::copy_fail("no data were given", &mut self.output)
-                        .map_err(protocol_error)?;
+                    frontend::copy_fail("no data were given", &mut self.output).map_err(protocol_error)?;
                 }
             }
             Message::ErrorResponse(body) => self.fail(read_report(body.fields())?),
@@ -510,8 +500,9 @@ impl Conversation {
         if !task.abandoned || task.units > 0 {
             return;
         }
+        // Also one that ran to its end: while it exists, its tables count as in use.
         if let Some(task) = self.tasks.remove(&id)
-            && task.suspended
+            && task.error.is_none()
             && let Some(page) = task.page
         {
             self.unclosed.push(page.portal);
@@ -530,6 +521,9 @@ impl Conversation {
 
     fn simple(&mut self, owner: Option<TaskId>, kind: UnitKind, sql: &str) -> Result<()> {
         check_text(sql)?;
+        for unclosed in self.unclosed.drain(..) {
+            frontend::close(b'P', &unclosed, &mut self.output).map_err(protocol_error)?;
+        }
         frontend::query(sql, &mut self.output).map_err(protocol_error)?;
         self.push_unit(owner, kind);
         Ok(())
@@ -682,6 +676,17 @@ mod tests {
         assert!(talk.task(a).is_none());
         talk.output().clear();
         talk.statement("", &SELECT, Fetch::All).unwrap();
+        assert!(talk.output().starts_with(b"C\0\0\0\x08Pp1\0"));
+    }
+
+    #[test]
+    fn a_portal_that_ended_is_closed_with_the_next_query() {
+        let mut talk = Conversation::new();
+        let a = talk.statement("", &SELECT, Fetch::Pages).unwrap();
+        talk.receive(&[row("x"), complete("SELECT 1"), ready(b'T')].concat()).unwrap();
+        talk.abandon(a);
+        talk.output().clear();
+        talk.query("", "DROP TABLE t").unwrap();
         assert!(talk.output().starts_with(b"C\0\0\0\x08Pp1\0"));
     }
 

@@ -79,9 +79,7 @@ unsafe fn update_row(
 
 unsafe fn update_class(relation: pg_sys::Oid, changes: &[(&str, Option<pg_sys::Datum>)]) -> Result<()> {
     // SAFETY: see `update_row`.
-    unsafe {
-        update_row(pg_sys::Oid::from(pg_sys::RelationRelationId), pg_sys::SysCacheIdentifier::RELOID, relation, changes)
-    }
+    unsafe { update_row(pg_sys::RelationRelationId, pg_sys::SysCacheIdentifier::RELOID, relation, changes) }
 }
 
 /// A foreign key of a partitioned table is inheritable, that of a plain table is not.
@@ -139,7 +137,7 @@ pub unsafe fn to_parent(table: TableId, mut key: PartitionKey) -> Result<()> {
                 ],
             )?;
             update_row(
-                pg_sys::Oid::from(pg_sys::IndexRelationId),
+                pg_sys::IndexRelationId,
                 pg_sys::SysCacheIdentifier::INDEXRELID,
                 index,
                 &[("indisclustered", Some(pg_sys::Datum::from(false)))],
@@ -193,7 +191,7 @@ unsafe fn drop_toast(toast: pg_sys::Oid) {
     }
     // SAFETY: the toast table belongs to a table that is locked exclusively and loses its storage.
     unsafe {
-        let class = pg_sys::Oid::from(pg_sys::RelationRelationId);
+        let class = pg_sys::RelationRelationId;
         pg_sys::deleteDependencyRecordsFor(class, toast, false);
         pg_sys::CommandCounterIncrement();
         let object = pg_sys::ObjectAddress { classId: class, objectId: toast, objectSubId: 0 };
@@ -219,7 +217,7 @@ pub unsafe fn to_plain(table: TableId, key: PartitionKey, reloptions: Option<&st
             oid(table),
             &[
                 ("relkind", kind(pg_sys::RELKIND_RELATION)),
-                ("relam", Some(pg_sys::Datum::from(pg_sys::Oid::from(pg_sys::HEAP_TABLE_AM_OID)))),
+                ("relam", Some(pg_sys::Datum::from(pg_sys::HEAP_TABLE_AM_OID))),
                 ("relfilenode", Some(pg_sys::Datum::from(number))),
                 ("relhassubclass", Some(pg_sys::Datum::from(false))),
             ],
@@ -274,16 +272,16 @@ pub unsafe fn build_indexes(table: TableId) -> Result<()> {
 unsafe fn remove_partition_key(table: TableId, key: PartitionKey) -> Result<()> {
     // SAFETY: catalog changes under AccessExclusiveLock.
     unsafe {
-        let class = pg_sys::Oid::from(pg_sys::RelationRelationId);
+        let class = pg_sys::RelationRelationId;
         let (normal, internal) = (
             pg_sys::DependencyType::DEPENDENCY_NORMAL as std::ffi::c_char,
             pg_sys::DependencyType::DEPENDENCY_INTERNAL as std::ffi::c_char,
         );
         pg_sys::RemovePartitionKeyByRelId(oid(table));
         pg_sys::deleteDependencyRecordsForSpecific(class, oid(table), internal, class, oid(table));
-        let operator_classes = pg_sys::Oid::from(pg_sys::OperatorClassRelationId);
+        let operator_classes = pg_sys::OperatorClassRelationId;
         pg_sys::deleteDependencyRecordsForSpecific(class, oid(table), normal, operator_classes, key.operator_class);
-        let collations = pg_sys::Oid::from(pg_sys::CollationRelationId);
+        let collations = pg_sys::CollationRelationId;
         let forgotten =
             pg_sys::deleteDependencyRecordsForSpecific(class, oid(table), normal, collations, key.collation);
         if forgotten > 0 {

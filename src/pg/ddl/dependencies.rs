@@ -391,7 +391,7 @@ impl Walk<'_> {
                  CASE c.collprovider WHEN 'i' THEN 'icu' WHEN 'b' THEN 'builtin' ELSE 'libc' END, \
                  CASE c.collprovider WHEN 'c' THEN format('LC_COLLATE = %L, LC_CTYPE = %L', c.collcollate, c.collctype) \
                    ELSE format('LOCALE = %L', coalesce(to_jsonb(c) ->> 'colllocale', to_jsonb(c) ->> 'colliculocale', \
-                     to_jsonb(c) ->> 'collcollate')) END, c.collisdeterministic) \
+                     to_jsonb(c) ->> 'collcollate')) END, CASE WHEN c.collisdeterministic THEN 'true' ELSE 'false' END) \
              FROM pg_collation c JOIN pg_namespace n ON n.oid = c.collnamespace WHERE c.oid = {oid}"
         );
         let Some(row) = spi::row(&sql)? else {

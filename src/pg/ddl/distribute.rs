@@ -4,11 +4,12 @@ use super::describe::{self, NodeCopy};
 use super::eligible::{self, Candidate, ShardKey, Wish};
 use super::nodes::Shards;
 use super::{catalog_rows, convert, dependencies, foreign_keys, nodes, rows, spi};
-use crate::catalog::{ClusterMap, ColocationGroup, GroupId, NodeId, Spread, TableId};
+use crate::catalog::{ClusterMap, ColocationGroup, GroupId, NodeId, Spread, TableId, quote_literal};
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::bulk::{BulkLoader, Route};
 use crate::pg::codec::TransmissionMode;
 use crate::pg::hash::KeyHasher;
+use crate::pg::session::{self, Access};
 use crate::pg::utility::local_only::LocalOnly;
 use pgrx::pg_sys;
 use std::rc::Rc;
@@ -181,7 +182,7 @@ fn drop_partitions(table: TableId) -> Result<()> {
     let partitions = spi::column(&format!("SELECT inhrelid FROM pg_inherits WHERE inhparent = {}", table.0))?;
     for partition in partitions {
         let object = pg_sys::ObjectAddress {
-            classId: pg_sys::Oid::from(pg_sys::RelationRelationId),
+            classId: pg_sys::RelationRelationId,
             objectId: pg_sys::Oid::from(partition.parse::<u32>().unwrap_or(0)),
             objectSubId: 0,
         };
@@ -222,11 +223,11 @@ pub fn replicate(table: TableId) -> Result<()> {
 }
 
 /// The trigger on the coordinator that carries a reference table's changes to the copies.
-pub const REPLICATE_TRIGGER: &str = "sharding_replicate";
+pub const REPLICATE_TRIGGER: &str = "00_sharding_replicate";
 
-/// Gives a new node what every node has: the parents of distributed tables and full copies of the
-/// reference tables. Called by `add_node`, after the node is in the catalog.
-pub fn copy_reference_tables_to(node: NodeId) -> Result<()> {
+/// Gives a node what every node has and this one lacks: the parents of distributed tables and full
+/// copies of the reference tables. For `add_node`.
+pub fn copy_tables_to(node: NodeId) -> Result<()> {
     let _local = LocalOnly::enter();
     let _names = TransmissionMode::enter();
     catalog_rows::lock()?;
@@ -235,19 +236,25 @@ pub fn copy_reference_tables_to(node: NodeId) -> Result<()> {
     tables.sort_by_key(|t| t.id);
     let nodes = [node];
     let mut written = Vec::new();
-    for table in &tables {
+    for table in tables {
+        let name = describe::qualified_name(table.id)?;
+        let there = format!("SELECT pg_catalog.to_regclass({}) IS NOT NULL", quote_literal(&name));
+        let there = session::query(node, &there, Access::Write)?;
+        if there.first().is_some_and(|row| spi::flag(row, 0)) {
+            continue;
+        }
         let copy = match &table.spread {
             Spread::Distributed { key_attno, .. } => NodeCopy::Parent { key_attno: *key_attno },
             Spread::Reference => NodeCopy::Whole,
         };
+        // SAFETY: writers and DDL wait until the copy is complete; readers do not.
+        unsafe {
+            pg_sys::LockRelationOid(pg_sys::Oid::from(table.id.0), pg_sys::ShareRowExclusiveLock as _);
+        }
         let objects = dependencies::objects_for(&map, table.id, copy)?;
         let ddl = describe::describe(table.id, copy)?;
         nodes::with_ddl_settings(&nodes, || nodes::create(&nodes, &objects, &ddl, None))?;
         if copy == NodeCopy::Whole {
-            // SAFETY: writers wait until the copy is complete; readers do not.
-            unsafe {
-                pg_sys::LockRelationOid(pg_sys::Oid::from(table.id.0), pg_sys::ShareRowExclusiveLock as _);
-            }
             send(table.id, Route::Everywhere, &nodes, &ddl.columns)?;
         }
         written.push(ddl);

@@ -228,7 +228,7 @@ fn default_of(table: TableId, column: &str) -> Option<Default> {
         let (text, computed) = if uses_sequence {
             (String::new(), String::new())
         } else {
-            (print(expression), print(pg_sys::estimate_expression_value(std::ptr::null_mut(), expression)))
+            (print(expression), print(computed(expression)))
         };
         Some(Default {
             text,
@@ -238,6 +238,18 @@ fn default_of(table: TableId, column: &str) -> Option<Default> {
             mutable: uses_sequence || pg_sys::contain_mutable_functions(expression),
             own,
         })
+    }
+}
+
+/// An expression without parameters, its stable parts computed.
+unsafe fn computed(expression: *mut pg_sys::Node) -> *mut pg_sys::Node {
+    // SAFETY: zeroed planner nodes; of them only the (absent) bound parameters are looked at.
+    unsafe {
+        let root = pg_sys::palloc0(size_of::<pg_sys::PlannerInfo>()).cast::<pg_sys::PlannerInfo>();
+        (*root).type_ = pg_sys::NodeTag::T_PlannerInfo;
+        (*root).glob = pg_sys::palloc0(size_of::<pg_sys::PlannerGlobal>()).cast();
+        (*(*root).glob).type_ = pg_sys::NodeTag::T_PlannerGlobal;
+        pg_sys::estimate_expression_value(root, expression)
     }
 }
 

@@ -44,6 +44,8 @@ struct Form {
     text: Option<String>,
     /// A column that was there before (`ADD COLUMN IF NOT EXISTS`).
     existed: bool,
+    /// Whether it may use a type or a function that the nodes do not have yet.
+    may_need_objects: bool,
 }
 
 pub unsafe fn decide(call: &Call, map: &Rc<ClusterMap>, statement: *mut pg_sys::AlterTableStmt) -> Decision {
@@ -79,8 +81,8 @@ pub unsafe fn decide(call: &Call, map: &Rc<ClusterMap>, statement: *mut pg_sys::
                 tree::role((**command).newowner, &mut roles);
             }
         }
-        let unnamed = constraint::unnamed(&commands);
-        Ok(Some(after(map, table, words, forms, unnamed, roles)))
+        let written = constraint::Written::of(&commands);
+        Ok(Some(after(map, table, words, forms, written, roles)))
     }
 }
 
@@ -89,13 +91,15 @@ fn after(
     table: &DistributedTable,
     words: Words,
     forms: Vec<Form>,
-    unnamed: Vec<constraint::Unnamed>,
+    written: constraint::Written,
     roles: Vec<String>,
 ) -> After {
     let (map, table) = (map.clone(), table.clone());
     Box::new(move |seen| {
         roles.iter().try_for_each(|r| nodes::tell(&map, &nodes::role_exists(r)))?;
-        objects::prepare_nodes(&map, table.id)?;
+        if forms.iter().any(|f| f.may_need_objects) {
+            objects::prepare_nodes(&map, table.id)?;
+        }
         let as_written = forms.iter().all(|f| match f.verdict {
             Verdict::Send => true,
             Verdict::AddColumn => f.existed || !add_column::needs_care(table.id, &f.column),
@@ -103,10 +107,7 @@ fn after(
             Verdict::Local | Verdict::Refuse { .. } => false,
         });
         if as_written {
-            let named = match unnamed.is_empty() {
-                true => Vec::new(),
-                false => constraint::chosen(&constraint::created(seen)?, table.id, &unnamed),
-            };
+            let named = written.chosen(seen, table.id)?;
             return nodes::tell(&map, &words.with_constraint_names(&named));
         }
         for sql in rebuilt(&map, &table, &forms, seen)? {
@@ -153,7 +154,10 @@ unsafe fn form(table: &DistributedTable, relid: Oid, command: *mut pg_sys::Alter
         let name = tree::text((*command).name);
         let quoted = quote_identifier(&name);
         let cascade = if (*command).behavior == pg_sys::DropBehavior::DROP_CASCADE { " CASCADE" } else { "" };
-        let mut form = Form { verdict: verdict(table, kind, &name), column: name, text: None, existed: false };
+        let may_need_objects =
+            matches!(kind, AT_AddColumn | AT_ColumnDefault | AT_AddConstraint | AT_AlterColumnType);
+        let verdict = verdict(table, kind, &name);
+        let mut form = Form { verdict, column: name, text: None, existed: false, may_need_objects };
         match kind {
             AT_AddColumn => {
                 let definition = (*command).def.cast::<pg_sys::ColumnDef>();

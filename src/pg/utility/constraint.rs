@@ -17,8 +17,8 @@ use pgrx::pg_sys::{self, AlterTableType::*, ConstrType, NodeTag, Oid};
 use std::collections::BTreeSet;
 
 /// A constraint written without a name: `pg_constraint.contype` and where its words begin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unnamed {
+#[derive(Clone, Copy, Debug)]
+struct Unnamed {
     contype: u8,
     location: i32,
 }
@@ -42,18 +42,41 @@ impl Created {
     }
 }
 
-/// The constraints without a name in ALTER TABLE's commands, in the order of the text.
-///
-/// # Safety
-/// `commands` are as the grammar makes them.
-pub unsafe fn unnamed(commands: &[*mut pg_sys::AlterTableCmd]) -> Vec<Unnamed> {
-    let mut found = Vec::new();
-    let mut note = |node: *mut pg_sys::Node| {
+/// How ALTER TABLE's commands write down constraints.
+#[derive(Clone, Debug, Default)]
+pub struct Written {
+    unnamed: Vec<Unnamed>,
+    names: Vec<String>,
+}
+
+impl Written {
+    /// # Safety
+    /// `commands` are as the grammar makes them.
+    pub unsafe fn of(commands: &[*mut pg_sys::AlterTableCmd]) -> Written {
+        let mut written = Written::default();
+        for command in commands {
+            // SAFETY: the grammar gives these forms a Constraint and a ColumnDef.
+            unsafe {
+                match (**command).subtype {
+                    AT_AddConstraint => written.note((**command).def),
+                    AT_AddColumn => {
+                        let column = (**command).def.cast::<pg_sys::ColumnDef>();
+                        for node in tree::items::<pg_sys::Node>((*column).constraints) {
+                            written.note(node);
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        }
+        written.unnamed.sort_by_key(|u| u.location);
+        written
+    }
+
+    unsafe fn note(&mut self, node: *mut pg_sys::Node) {
         // SAFETY: checked by tag.
         unsafe {
-            let Some(constraint) = tree::cast::<pg_sys::Constraint>(node, NodeTag::T_Constraint) else {
-                return;
-            };
+            let Some(constraint) = tree::cast::<pg_sys::Constraint>(node, NodeTag::T_Constraint) else { return };
             let contype = match (*constraint).contype {
                 ConstrType::CONSTR_CHECK => b'c',
                 ConstrType::CONSTR_PRIMARY => b'p',
@@ -62,42 +85,36 @@ pub unsafe fn unnamed(commands: &[*mut pg_sys::AlterTableCmd]) -> Vec<Unnamed> {
                 ConstrType::CONSTR_FOREIGN => b'f',
                 _ => return,
             };
-            if (*constraint).conname.is_null() && (*constraint).location >= 0 {
-                found.push(Unnamed { contype, location: (*constraint).location });
-            }
-        }
-    };
-    for command in commands {
-        // SAFETY: the grammar gives these forms a Constraint and a ColumnDef.
-        unsafe {
-            match (**command).subtype {
-                AT_AddConstraint => note((**command).def),
-                AT_AddColumn => {
-                    let column = (**command).def.cast::<pg_sys::ColumnDef>();
-                    tree::items::<pg_sys::Node>((*column).constraints).into_iter().for_each(&mut note);
-                }
-                _ => {}
+            if !(*constraint).conname.is_null() {
+                self.names.push(tree::text((*constraint).conname));
+            } else if (*constraint).location >= 0 {
+                self.unnamed.push(Unnamed { contype, location: (*constraint).location });
             }
         }
     }
-    found.sort_by_key(|u| u.location);
-    found
-}
 
-/// The names that the statement's unnamed constraints got, with their locations.
-///
-/// Constraints of one kind are created in the order in which they are written. Where the statement
-/// also names some of that kind itself, the numbers differ and the words go as they are.
-pub fn chosen(created: &[Created], table: TableId, unnamed: &[Unnamed]) -> Vec<(i32, String)> {
-    let mut names = Vec::new();
-    for contype in [b'c', b'p', b'u', b'x', b'f'] {
-        let wanted: Vec<_> = unnamed.iter().filter(|u| u.contype == contype).collect();
-        let made: Vec<_> = created.iter().filter(|c| c.contype == contype && c.belongs_to(table)).collect();
-        if wanted.len() == made.len() {
-            names.extend(wanted.iter().zip(&made).map(|(u, c)| (u.location, c.name.clone())));
+    /// The names that the unnamed ones got, with their locations.
+    ///
+    /// Constraints of one kind are created in the order in which they are written. If there are
+    /// not as many new ones as were written, the words of that kind stay as they are.
+    pub fn chosen(&self, seen: &Seen, table: TableId) -> Result<Vec<(i32, String)>> {
+        if self.unnamed.is_empty() {
+            return Ok(Vec::new());
         }
+        let created = created(seen)?;
+        let mut names = Vec::new();
+        for contype in [b'c', b'p', b'u', b'x', b'f'] {
+            let wanted: Vec<_> = self.unnamed.iter().filter(|u| u.contype == contype).collect();
+            let made: Vec<_> = created
+                .iter()
+                .filter(|c| c.contype == contype && c.belongs_to(table) && !self.names.contains(&c.name))
+                .collect();
+            if wanted.len() == made.len() {
+                names.extend(wanted.iter().zip(&made).map(|(u, c)| (u.location, c.name.clone())));
+            }
+        }
+        Ok(names)
     }
-    names
 }
 
 /// `ALTER TABLE ... ADD CONSTRAINT` for each constraint of the table that the statement created.
