@@ -18,11 +18,7 @@ sql_function!(sharding_add_node, pg_finfo_sharding_add_node, add_node);
 sql_function!(sharding_check_node, pg_finfo_sharding_check_node, check_node);
 sql_function!(sharding_remove_node, pg_finfo_sharding_remove_node, remove_node);
 sql_function!(sharding_run_on_nodes, pg_finfo_sharding_run_on_nodes, run_on_nodes);
-sql_function!(
-    sharding_invalidate_cluster_map,
-    pg_finfo_sharding_invalidate_cluster_map,
-    invalidate_cluster_map
-);
+sql_function!(sharding_invalidate_cluster_map, pg_finfo_sharding_invalidate_cluster_map, invalidate_cluster_map);
 
 const NULL_VALUE: SqlState = SqlState::new("22004");
 
@@ -41,14 +37,8 @@ fn add_node(call: &Call) -> Result<Answer> {
         credentials.push(("password", password));
     }
     let server = quote_identifier(&name);
-    spi::run(&format!(
-        "CREATE SERVER {server} FOREIGN DATA WRAPPER sharding OPTIONS ({})",
-        option_list(&options)
-    ));
-    spi::run(&format!(
-        "CREATE USER MAPPING FOR PUBLIC SERVER {server} OPTIONS ({})",
-        option_list(&credentials)
-    ));
+    spi::run(&format!("CREATE SERVER {server} FOREIGN DATA WRAPPER sharding OPTIONS ({})", option_list(&options)));
+    spi::run(&format!("CREATE USER MAPPING FOR PUBLIC SERVER {server} OPTIONS ({})", option_list(&credentials)));
     node_check::check(&name).map(Answer::from)
 }
 
@@ -129,21 +119,16 @@ fn required<T>(argument: Option<T>, name: &str) -> Result<T> {
 }
 
 fn option_list(options: &[(&str, String)]) -> String {
-    let options: Vec<String> = options
-        .iter()
-        .map(|(name, value)| format!("{} {}", quote_identifier(name), quote_literal(value)))
-        .collect();
+    let options: Vec<String> =
+        options.iter().map(|(name, value)| format!("{} {}", quote_identifier(name), quote_literal(value))).collect();
     options.join(", ")
 }
 
 /// The cluster of this database.
 pub fn known_cluster() -> Result<Rc<ClusterMap>> {
     cluster().ok_or_else(|| {
-        Error::new(
-            sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE,
-            "extension \"sharding\" is not created in this database",
-        )
-        .hint("Use CREATE EXTENSION sharding.")
+        Error::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, "extension \"sharding\" is not created in this database")
+            .hint("Use CREATE EXTENSION sharding.")
     })
 }
 
@@ -153,11 +138,8 @@ pub fn find(name: &str) -> Result<(Rc<ClusterMap>, NodeId)> {
     let node = map.nodes.iter().find(|node| node.name == name).map(|node| node.id);
     match node {
         Some(node) => Ok((map, node)),
-        None => Err(Error::new(
-            sqlstate::UNDEFINED_OBJECT,
-            format!("node \"{name}\" does not exist"),
-        )
-        .hint("SELECT name FROM sharding.nodes lists the nodes.")),
+        None => Err(Error::new(sqlstate::UNDEFINED_OBJECT, format!("node \"{name}\" does not exist"))
+            .hint("SELECT name FROM sharding.nodes lists the nodes.")),
     }
 }
 

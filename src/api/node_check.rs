@@ -5,7 +5,7 @@
 //! schema for shards and the reference tables.
 
 use crate::api::node::find;
-use crate::catalog::{NodeId, SHARD_SCHEMA};
+use crate::catalog::{NodeId, SHARD_SCHEMA, quote_literal};
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::ddl::distribute;
 use crate::pg::session::{Access, execute, query};
@@ -56,6 +56,7 @@ impl Facts {
 /// Checks the node and makes it ready to hold shards.
 pub fn check(name: &str) -> Result<()> {
     let (_, node) = find(name)?;
+    refuse_same_place(name)?;
     let there = Facts::read(query(node, FACTS, Access::Read)?.into_iter().next().unwrap_or_default());
     let here = Facts::read(spi::run(FACTS).into_iter().next().unwrap_or_default());
     compare(name, &here, &there)?;
@@ -65,6 +66,23 @@ pub fn check(name: &str) -> Result<()> {
     }
     execute(node, &format!("CREATE SCHEMA IF NOT EXISTS {SHARD_SCHEMA}"), Access::Write)?;
     distribute::copy_tables_to(node)
+}
+
+/// Two nodes in one database would wait for each other's locks, which no server would notice.
+fn refuse_same_place(name: &str) -> Result<()> {
+    let same = spi::value(&format!(
+        "SELECT other.name FROM sharding.nodes this JOIN sharding.nodes other USING (host, port, dbname)
+         WHERE this.name = {} AND other.name <> this.name LIMIT 1",
+        quote_literal(name)
+    ));
+    match same {
+        None => Ok(()),
+        Some(other) => Err(Error::new(
+            sqlstate::INVALID_PARAMETER_VALUE,
+            format!("nodes \"{name}\" and \"{other}\" are the same database"),
+        )
+        .hint("Every node needs a database of its own.")),
+    }
 }
 
 fn compare(name: &str, here: &Facts, there: &Facts) -> Result<()> {

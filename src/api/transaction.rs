@@ -11,11 +11,7 @@ use crate::sql_function;
 use crate::transaction::gid::GlobalTransaction;
 use crate::transaction::recovery::{Survey, Verdict, is_settled, verdict};
 
-sql_function!(
-    sharding_recover_transactions,
-    pg_finfo_sharding_recover_transactions,
-    recover_transactions
-);
+sql_function!(sharding_recover_transactions, pg_finfo_sharding_recover_transactions, recover_transactions);
 
 /// A prepared transaction of ours on a node.
 struct Found {
@@ -37,19 +33,15 @@ fn recover_transactions(call: &Call) -> Result<Answer> {
                 survey.reached.insert(node.name.clone());
                 found.extend(prepared);
             }
-            Err(error) => table.push(vec![
-                Some(node.name.clone()),
-                None,
-                Some(format!("unreachable: {}", error.message)),
-            ]),
+            Err(error) => {
+                table.push(vec![Some(node.name.clone()), None, Some(format!("unreachable: {}", error.message))])
+            }
         }
     }
     for Found { node, gid, transaction } in found {
         let in_progress = log::is_in_progress(transaction);
         let name = transaction.log_name();
-        let verdict = verdict(in_progress, || {
-            log::rows().map(|rows| rows.iter().any(|row| row.gid == name))
-        })?;
+        let verdict = verdict(in_progress, || log::rows().map(|rows| rows.iter().any(|row| row.gid == name)))?;
         let (command, action) = match verdict {
             Verdict::Leave => {
                 survey.unresolved.insert(name);
@@ -69,11 +61,8 @@ fn recover_transactions(call: &Call) -> Result<Answer> {
         };
         table.push(vec![Some(map.node_name(node).to_string()), Some(gid), Some(action)]);
     }
-    let settled: Vec<String> = log_before
-        .into_iter()
-        .filter(|row| is_settled(row, &survey))
-        .map(|row| row.gid)
-        .collect();
+    let settled: Vec<String> =
+        log_before.into_iter().filter(|row| is_settled(row, &survey)).map(|row| row.gid).collect();
     log::delete(&settled)?;
     call.return_rows(&table)
 }

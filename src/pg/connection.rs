@@ -39,13 +39,11 @@ pub struct Connection {
 pub fn connect(endpoint: &Endpoint, settings: &Settings) -> Result<Connection> {
     let deadline = Instant::now() + endpoint.timeout;
     let unable = |reason: String| {
-        Error::new(
-            sqlstate::CONNECTION_UNABLE,
-            format!("could not connect to node \"{}\"", endpoint.name),
-        )
-        .detail(reason)
+        Error::new(sqlstate::CONNECTION_UNABLE, format!("could not connect to node \"{}\"", endpoint.name))
+            .detail(reason)
     };
-    let place = format!("{} port {}", endpoint.host, endpoint.port);
+    let host = endpoint.hostaddr.as_ref().unwrap_or(&endpoint.host);
+    let place = format!("{host} port {}", endpoint.port);
     let addresses = endpoint.addresses().map_err(|e| unable(format!("{place}: {e}.")))?;
     let mut reason = format!("{place}: no address.");
     for address in addresses {
@@ -75,12 +73,7 @@ enum Attempt {
     Refused(Error),
 }
 
-fn connect_to(
-    address: &SockAddr,
-    endpoint: &Endpoint,
-    settings: &Settings,
-    deadline: Instant,
-) -> Result<Attempt> {
+fn connect_to(address: &SockAddr, endpoint: &Endpoint, settings: &Settings, deadline: Instant) -> Result<Attempt> {
     let socket = match Socket::connect(address)? {
         Ok(socket) => socket,
         Err(error) => return Ok(Attempt::Unreachable(error)),
@@ -134,12 +127,7 @@ fn authenticate(
         ("default_transaction_deferrable", "off"),
     ];
     parameters.extend(settings.pairs());
-    let mut startup = Startup::new(
-        &parameters,
-        &endpoint.user,
-        endpoint.password.as_deref(),
-        endpoint.is_local(),
-    )?;
+    let mut startup = Startup::new(&parameters, &endpoint.user, endpoint.password.as_deref(), endpoint.is_local())?;
     loop {
         send(socket, startup.output()).map_err(broken)?;
         let received = BUFFER.with_borrow_mut(|buffer| -> Result<Option<bool>> {
@@ -196,10 +184,8 @@ impl Connection {
     /// (08006, 08P01) means that the connection is lost.
     pub fn pump(&mut self) -> Result<bool> {
         self.exchange().map_err(|error| {
-            let mut lost = Error::new(
-                sqlstate::CONNECTION_FAILURE,
-                format!("connection to node \"{}\" was lost", self.node),
-            );
+            let mut lost =
+                Error::new(sqlstate::CONNECTION_FAILURE, format!("connection to node \"{}\" was lost", self.node));
             lost.detail = Some(match self.talk.fatal() {
                 Some(farewell) => format!("The node said: {}.", farewell.message),
                 None => format!("{}.", error.message),
@@ -214,10 +200,7 @@ impl Connection {
         let received = BUFFER.with_borrow_mut(|buffer| -> Result<bool> {
             match self.socket.receive(buffer).map_err(broken)? {
                 None => Ok(false),
-                Some(0) => Err(Error::new(
-                    sqlstate::CONNECTION_FAILURE,
-                    "The node closed the connection",
-                )),
+                Some(0) => Err(Error::new(sqlstate::CONNECTION_FAILURE, "The node closed the connection")),
                 Some(count) => {
                     self.talk.receive(&buffer[..count])?;
                     Ok(true)
@@ -257,11 +240,8 @@ pub fn cancel(connections: &[(SockAddr, CancelKey)], deadline: Instant) -> Vec<b
                 *request = None;
             }
         }
-        let sources: Vec<Source> = requests
-            .iter()
-            .flatten()
-            .map(|(socket, output)| socket.source(!output.is_empty()))
-            .collect();
+        let sources: Vec<Source> =
+            requests.iter().flatten().map(|(socket, output)| socket.source(!output.is_empty())).collect();
         if sources.is_empty() || wait(&sources, Patience::callback(deadline)) == Woken::TimedOut {
             return heard;
         }

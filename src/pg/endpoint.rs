@@ -66,9 +66,7 @@ pub fn mapping_of(node: NodeId) -> Result<u32> {
         sqlstate::UNDEFINED_OBJECT,
         format!("no user mapping for \"{}\" on node \"{name}\"", user_name(user)),
     )
-    .hint(format!(
-        "Use CREATE USER MAPPING FOR PUBLIC SERVER \"{name}\" OPTIONS (user '...', password '...')."
-    )))
+    .hint(format!("Use CREATE USER MAPPING FOR PUBLIC SERVER \"{name}\" OPTIONS (user '...', password '...').")))
 }
 
 /// The endpoint of a node for the current user.
@@ -134,15 +132,9 @@ fn invalid(server: &str, option: &str, value: &str) -> Error {
 pub fn server_name(node: NodeId) -> Result<String> {
     // SAFETY: with MISSING_OK a null pointer is returned for an unknown OID; the struct is palloc'd.
     unsafe {
-        let server = pg_sys::GetForeignServerExtended(
-            pg_sys::Oid::from(node.0),
-            pg_sys::FSV_MISSING_OK as _,
-        );
+        let server = pg_sys::GetForeignServerExtended(pg_sys::Oid::from(node.0), pg_sys::FSV_MISSING_OK as _);
         if server.is_null() {
-            return Err(Error::new(
-                sqlstate::UNDEFINED_OBJECT,
-                format!("node {} does not exist any more", node.0),
-            ));
+            return Err(Error::new(sqlstate::UNDEFINED_OBJECT, format!("node {} does not exist any more", node.0)));
         }
         Ok(text((*server).servername))
     }

@@ -73,9 +73,8 @@ fn options_of(datum: pg_sys::Datum) -> Vec<(String, String)> {
 fn check_options(holder: Holder, options: &[(String, String)]) -> Result<()> {
     let valid: &[&str] = match holder {
         Holder::ForeignTable => {
-            return Err(Error::unsupported("foreign tables cannot be made on a node").hint(
-                "Create an ordinary table and use SELECT sharding.distribute_table('...', '...').",
-            ));
+            return Err(Error::unsupported("foreign tables cannot be made on a node")
+                .hint("Create an ordinary table and use SELECT sharding.distribute_table('...', '...')."));
         }
         Holder::Wrapper => &[],
         Holder::Server => &SERVER_OPTIONS,
@@ -93,7 +92,9 @@ fn check_options(holder: Holder, options: &[(String, String)]) -> Result<()> {
 fn unknown_option(holder: Holder, name: &str, valid: &[&str]) -> Error {
     let error = Error::new(INVALID_OPTION_NAME, format!("invalid option \"{name}\""));
     if holder == Holder::Server && MAPPING_OPTIONS.contains(&name) {
-        return error.hint("Credentials belong into the user mapping: CREATE USER MAPPING ... OPTIONS (user '...', password '...').");
+        return error.hint(
+            "Credentials belong into the user mapping: CREATE USER MAPPING ... OPTIONS (user '...', password '...').",
+        );
     }
     match valid {
         [] => error.hint("There are no valid options in this context."),
@@ -112,10 +113,8 @@ fn check_value(name: &str, value: &str) -> Result<()> {
     if valid {
         return Ok(());
     }
-    let error = Error::new(
-        sqlstate::INVALID_PARAMETER_VALUE,
-        format!("invalid value for option \"{name}\": \"{value}\""),
-    );
+    let error =
+        Error::new(sqlstate::INVALID_PARAMETER_VALUE, format!("invalid value for option \"{name}\": \"{value}\""));
     Err(match name {
         "port" => error.hint("A port is a number from 1 to 65535."),
         "connect_timeout" => error.hint("It is a number of seconds from 1 to 3600."),

@@ -2,7 +2,7 @@
 //!
 //! `sql_function!(sharding_add_node, add_node)` exports the symbol that `CREATE FUNCTION ... AS
 //! 'MODULE_PATHNAME', 'sharding_add_node'` names; the body is a Rust function from [`Call`] to
-//! [`Answer`]. Unlike `#[pg_extern]` every field of an [`Error`] reaches the client.
+//! [`Answer`]. Unlike `#[pg_extern]` every field of an `Error` reaches the client.
 
 use crate::error::Result;
 use pgrx::{FromDatum, IntoDatum, pg_sys};
@@ -88,9 +88,7 @@ impl Call {
                     .iter()
                     .map(|value| match value {
                         None => std::ptr::null_mut(),
-                        Some(text) => {
-                            pg_sys::pnstrdup(text.as_ptr().cast(), text.len() as _)
-                        }
+                        Some(text) => pg_sys::pnstrdup(text.as_ptr().cast(), text.len() as _),
                     })
                     .collect();
                 let tuple = pg_sys::BuildTupleFromCStrings(attributes, values.as_mut_ptr());
@@ -124,15 +122,12 @@ macro_rules! sql_function {
     ($symbol:ident, $info:ident, $body:path) => {
         #[unsafe(no_mangle)]
         pub extern "C-unwind" fn $info() -> *const pgrx::pg_sys::Pg_finfo_record {
-            static RECORD: pgrx::pg_sys::Pg_finfo_record =
-                pgrx::pg_sys::Pg_finfo_record { api_version: 1 };
+            static RECORD: pgrx::pg_sys::Pg_finfo_record = pgrx::pg_sys::Pg_finfo_record { api_version: 1 };
             &RECORD
         }
 
         #[unsafe(no_mangle)]
-        pub unsafe extern "C-unwind" fn $symbol(
-            fcinfo: pgrx::pg_sys::FunctionCallInfo,
-        ) -> pgrx::pg_sys::Datum {
+        pub unsafe extern "C-unwind" fn $symbol(fcinfo: pgrx::pg_sys::FunctionCallInfo) -> pgrx::pg_sys::Datum {
             $crate::pg::guard::guarded(|| {
                 // SAFETY: Postgres calls this with a valid fcinfo for the time of the call.
                 let call = unsafe { $crate::pg::function::Call::new(fcinfo) };

@@ -10,10 +10,7 @@ static PRELOADED: AtomicBool = AtomicBool::new(false);
 /// Takes note of when the library is loaded; called once from `_PG_init`.
 pub fn install() {
     // SAFETY: a variable of the postmaster.
-    PRELOADED.store(
-        unsafe { pg_sys::process_shared_preload_libraries_in_progress },
-        Ordering::Relaxed,
-    );
+    PRELOADED.store(unsafe { pg_sys::process_shared_preload_libraries_in_progress }, Ordering::Relaxed);
 }
 
 /// 55000 if the library was not loaded with the server.
@@ -21,9 +18,6 @@ pub fn require() -> Result<()> {
     if PRELOADED.load(Ordering::Relaxed) {
         return Ok(());
     }
-    Err(Error::new(
-        sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE,
-        "extension \"sharding\" must be loaded with the server",
-    )
-    .hint("Add shared_preload_libraries = 'sharding' to postgresql.conf and restart the server."))
+    Err(Error::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, "extension \"sharding\" must be loaded with the server")
+        .hint("Add shared_preload_libraries = 'sharding' to postgresql.conf and restart the server."))
 }

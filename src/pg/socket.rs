@@ -48,9 +48,8 @@ impl Socket {
         self.inner.set_nonblocking(true)?;
         if address.domain() != Domain::UNIX {
             self.inner.set_tcp_nodelay(true)?;
-            self.inner.set_tcp_keepalive(
-                &TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL),
-            )?;
+            self.inner
+                .set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL))?;
             #[cfg(target_os = "linux")]
             self.inner.set_tcp_user_timeout(Some(UNACKNOWLEDGED))?;
         }

@@ -8,11 +8,7 @@ unsafe extern "C-unwind" {
     fn SPI_connect() -> c_int;
     fn SPI_execute(source: *const c_char, read_only: bool, count: c_long) -> c_int;
     fn SPI_finish() -> c_int;
-    fn SPI_getvalue(
-        tuple: pg_sys::HeapTuple,
-        description: pg_sys::TupleDesc,
-        column: c_int,
-    ) -> *mut c_char;
+    fn SPI_getvalue(tuple: pg_sys::HeapTuple, description: pg_sys::TupleDesc, column: c_int) -> *mut c_char;
 }
 
 /// Runs one or more statements; the rows of the last as text, NULL as `None`.
@@ -47,8 +43,7 @@ unsafe fn read_result() -> Vec<Vec<Option<String>>> {
                 (1..=columns)
                     .map(|column| {
                         let value = boundary(|| SPI_getvalue(tuple, description, column));
-                        (!value.is_null())
-                            .then(|| CStr::from_ptr(value).to_string_lossy().into_owned())
+                        (!value.is_null()).then(|| CStr::from_ptr(value).to_string_lossy().into_owned())
                     })
                     .collect()
             })

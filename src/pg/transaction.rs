@@ -5,19 +5,18 @@
 //! Where an ERROR would be too late, waits are bounded and failures become warnings:
 //! `sharding.recover_transactions()` finishes what is left.
 
+use crate::catalog::quote_literal;
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::guard::guarded;
 use crate::pg::session::command::{collect, collect_each};
 use crate::pg::session::registry::{
-    Key, Prepared, Running, Session, end_constraints_level, is_serializable, pump, wait_for,
-    with_sessions,
+    Key, Prepared, Running, Session, end_constraints_level, is_serializable, pump, wait_for, with_sessions,
 };
 use crate::pg::session::settle::{CANCEL_BOUND, settle};
 use crate::pg::wait::{Patience, is_cancel_pending};
 use crate::pg::{pending, report, transaction_log};
 use crate::transaction::commit::{CommitPlan, plan_commit};
 use crate::wire::conversation::{Block, Task};
-use crate::catalog::quote_literal;
 use pgrx::pg_sys;
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -46,10 +45,7 @@ pub fn install() {
     }
 }
 
-unsafe extern "C-unwind" fn transaction_ends(
-    event: pg_sys::XactEvent::Type,
-    _arg: *mut std::ffi::c_void,
-) {
+unsafe extern "C-unwind" fn transaction_ends(event: pg_sys::XactEvent::Type, _arg: *mut std::ffi::c_void) {
     guarded(|| match event {
         pg_sys::XactEvent::XACT_EVENT_PRE_COMMIT => {
             pending::flush()?;
@@ -114,18 +110,15 @@ fn without_error(body: impl FnOnce()) {
 }
 
 fn keys_where(fits: impl Fn(&Session) -> bool) -> Vec<Key> {
-    with_sessions(|sessions| {
-        sessions.iter().filter(|(_, session)| fits(session)).map(|(key, _)| *key).collect()
-    })
+    with_sessions(|sessions| sessions.iter().filter(|(_, session)| fits(session)).map(|(key, _)| *key).collect())
 }
 
 fn refuse_prepare() -> Result<()> {
     if keys_where(|session| session.levels.is_inside()).is_empty() {
         return Ok(());
     }
-    Err(Error::unsupported("cannot PREPARE a transaction that has used nodes").hint(
-        "Use COMMIT: a transaction that writes on several nodes commits in two phases by itself.",
-    ))
+    Err(Error::unsupported("cannot PREPARE a transaction that has used nodes")
+        .hint("Use COMMIT: a transaction that writes on several nodes commits in two phases by itself."))
 }
 
 // Before the local commit: ERRORs are still possible, the transaction then rolls back.
@@ -141,9 +134,8 @@ fn before_commit() -> Result<()> {
     refuse_broken(&keys, &written)?;
     // SAFETY: reads the backend's transaction state.
     let local_wrote = unsafe { pg_sys::GetTopTransactionIdIfAny() } != pg_sys::InvalidTransactionId;
-    let readers = |except: &[usize]| -> Vec<Key> {
-        (0..keys.len()).filter(|i| !except.contains(i)).map(|i| keys[i]).collect()
-    };
+    let readers =
+        |except: &[usize]| -> Vec<Key> { (0..keys.len()).filter(|i| !except.contains(i)).map(|i| keys[i]).collect() };
     match plan_commit(&written, local_wrote) {
         CommitPlan::ReadOnly if is_serializable() => {
             for key in keys {
@@ -311,9 +303,7 @@ fn ask(session: Option<&mut Session>, key: Key, sql: &str) -> Result<(Running, S
 fn is_done(running: Running) -> bool {
     with_sessions(|sessions| {
         sessions.get_mut(&running.key).is_none_or(|session| {
-            session
-                .talk(running.serial)
-                .map_or(true, |talk| talk.task(running.task).is_none_or(Task::is_finished))
+            session.talk(running.serial).map_or(true, |talk| talk.task(running.task).is_none_or(Task::is_finished))
         })
     })
 }
@@ -340,8 +330,7 @@ fn prepare(keys: &[Key]) -> Result<()> {
     pump(keys);
     let log_name = transaction.log_name();
     let confirmed = CONFIRMED.take();
-    let logged = transaction_log::delete(&confirmed)
-        .and_then(|()| transaction_log::insert(&log_name, &names));
+    let logged = transaction_log::delete(&confirmed).and_then(|()| transaction_log::insert(&log_name, &names));
     // Waited for in any case: a rollback has to know who is prepared.
     wait_all(&running);
     logged?;
@@ -359,8 +348,7 @@ fn prepare(keys: &[Key]) -> Result<()> {
 
 fn wait_all(running: &[Running]) {
     loop {
-        let open: Vec<Key> =
-            running.iter().filter(|r| !is_done(**r)).map(|r| r.key).collect();
+        let open: Vec<Key> = running.iter().filter(|r| !is_done(**r)).map(|r| r.key).collect();
         if open.is_empty() {
             return;
         }
@@ -397,10 +385,8 @@ fn after_commit() {
             (Some(log_name), true) => CONFIRMED.with_borrow_mut(|names| names.push(log_name)),
             _ => {
                 let names: Vec<String> = unconfirmed.iter().map(|(name, _)| format!("\"{name}\"")).collect();
-                let details: Vec<String> = unconfirmed
-                    .iter()
-                    .map(|(name, error)| format!("Node \"{name}\": {}.", error.message))
-                    .collect();
+                let details: Vec<String> =
+                    unconfirmed.iter().map(|(name, error)| format!("Node \"{name}\": {}.", error.message)).collect();
                 let nodes = if names.len() == 1 { "node" } else { "nodes" };
                 let have = if names.len() == 1 { "has" } else { "have" };
                 report::warning(
@@ -452,9 +438,7 @@ fn resolve(keys: &[Key], command: &str) -> Vec<(String, Error)> {
         if open.is_empty() || is_cancel_pending() {
             break;
         }
-        if !pump(&open)
-            && wait_for(&open, Patience::callback(deadline)) == crate::pg::wait::Woken::TimedOut
-        {
+        if !pump(&open) && wait_for(&open, Patience::callback(deadline)) == crate::pg::wait::Woken::TimedOut {
             break;
         }
     }
@@ -483,9 +467,7 @@ fn resolve(keys: &[Key], command: &str) -> Vec<(String, Error)> {
 
 fn after_abort() {
     DECIDED.set(None);
-    let all = keys_where(|session| {
-        session.levels.is_inside() || session.prepared.is_some() || !session.is_quiet()
-    });
+    let all = keys_where(|session| session.levels.is_inside() || session.prepared.is_some() || !session.is_quiet());
     if !all.is_empty() {
         let busy = keys_where(|session| !session.is_quiet());
         if !busy.is_empty() {
@@ -498,9 +480,7 @@ fn after_abort() {
                 report::warning(
                     &Error::new(
                         sqlstate::TRANSACTION_RESOLUTION_UNKNOWN,
-                        format!(
-                            "the transaction is rolled back, but node \"{name}\" has not confirmed it"
-                        ),
+                        format!("the transaction is rolled back, but node \"{name}\" has not confirmed it"),
                     )
                     .detail(format!("{}.", error.message))
                     .hint("Its locks there are released with SELECT * FROM sharding.recover_transactions()."),
@@ -581,9 +561,7 @@ fn roll_back_to(level: u32) {
         for session in sessions.values_mut() {
             let Session { connection, task_levels, .. } = session;
             if let Some(connection) = connection {
-                connection.talk.abandon_all(|task| {
-                    task_levels.get(&task).is_none_or(|at| *at >= level)
-                });
+                connection.talk.abandon_all(|task| task_levels.get(&task).is_none_or(|at| *at >= level));
             }
         }
     });

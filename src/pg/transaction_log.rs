@@ -17,12 +17,7 @@ const COLUMNS: usize = 3;
 /// This database, as the gids name it.
 pub fn coordinator() -> Coordinator {
     // SAFETY: reads what the backend knows since it started.
-    unsafe {
-        Coordinator {
-            system_identifier: pg_sys::GetSystemIdentifier(),
-            database: pg_sys::MyDatabaseId.to_u32(),
-        }
-    }
+    unsafe { Coordinator { system_identifier: pg_sys::GetSystemIdentifier(), database: pg_sys::MyDatabaseId.to_u32() } }
 }
 
 /// The current transaction, which gets an xid if it has none.
@@ -47,19 +42,16 @@ pub fn is_in_progress(transaction: GlobalTransaction) -> bool {
         let next = pg_sys::ReadNextFullTransactionId().value;
         let age = next.saturating_sub(transaction.xid);
         (1..1 << 31).contains(&age)
-            && pg_sys::TransactionIdIsInProgress(pg_sys::TransactionId::from(
-                transaction.xid as u32,
-            ))
+            && pg_sys::TransactionIdIsInProgress(pg_sys::TransactionId::from(transaction.xid as u32))
     }
 }
 
 fn log_relation() -> Result<pg_sys::Oid> {
     match catalog_oid(c"transaction") {
-        pg_sys::InvalidOid => Err(Error::new(
-            sqlstate::UNDEFINED_TABLE,
-            "the log of distributed transactions does not exist",
-        )
-        .hint("Use CREATE EXTENSION sharding.")),
+        pg_sys::InvalidOid => {
+            Err(Error::new(sqlstate::UNDEFINED_TABLE, "the log of distributed transactions does not exist")
+                .hint("Use CREATE EXTENSION sharding."))
+        }
         oid => Ok(oid),
     }
 }
@@ -68,8 +60,7 @@ fn log_relation() -> Result<pg_sys::Oid> {
 /// are told to commit as soon as it returns.
 pub fn insert(gid: &str, nodes: &[String]) -> Result<()> {
     let relation = log_relation()?;
-    let names: Vec<CString> =
-        nodes.iter().map(|node| CString::new(node.as_str()).unwrap_or_default()).collect();
+    let names: Vec<CString> = nodes.iter().map(|node| CString::new(node.as_str()).unwrap_or_default()).collect();
     // SAFETY: arrays have one element per column of sql/catalog.sql; the relation stays locked
     // until the transaction ends; `name` datums are 64 bytes that live until the tuple is formed.
     unsafe {
@@ -98,8 +89,7 @@ pub fn insert(gid: &str, nodes: &[String]) -> Result<()> {
         ];
         let mut nulls = [false; COLUMNS];
         let rel = pg_sys::table_open(relation, pg_sys::RowExclusiveLock as _);
-        let tuple =
-            pg_sys::heap_form_tuple((*rel).rd_att, values.as_mut_ptr(), nulls.as_mut_ptr());
+        let tuple = pg_sys::heap_form_tuple((*rel).rd_att, values.as_mut_ptr(), nulls.as_mut_ptr());
         pg_sys::CatalogTupleInsert(rel, tuple);
         pg_sys::table_close(rel, pg_sys::NoLock as _);
         pg_sys::PopActiveSnapshot();
@@ -108,23 +98,13 @@ pub fn insert(gid: &str, nodes: &[String]) -> Result<()> {
 }
 
 /// Calls `visit` with each committed row, under a snapshot taken now.
-fn scan(
-    relation: pg_sys::Oid,
-    lock: u32,
-    mut visit: impl FnMut(pg_sys::Relation, pg_sys::HeapTuple, LogRow),
-) {
+fn scan(relation: pg_sys::Oid, lock: u32, mut visit: impl FnMut(pg_sys::Relation, pg_sys::HeapTuple, LogRow)) {
     // SAFETY: systable_beginscan takes a new snapshot for a relation that is no system catalog;
     // values are copied out of each tuple before the next is fetched.
     unsafe {
         let rel = pg_sys::table_open(relation, lock as _);
-        let scan = pg_sys::systable_beginscan(
-            rel,
-            pg_sys::InvalidOid,
-            false,
-            std::ptr::null_mut(),
-            0,
-            std::ptr::null_mut(),
-        );
+        let scan =
+            pg_sys::systable_beginscan(rel, pg_sys::InvalidOid, false, std::ptr::null_mut(), 0, std::ptr::null_mut());
         loop {
             let tuple = pg_sys::systable_getnext(scan);
             if tuple.is_null() {
@@ -132,12 +112,7 @@ fn scan(
             }
             let mut values = [pg_sys::Datum::from(0); COLUMNS];
             let mut nulls = [false; COLUMNS];
-            pg_sys::heap_deform_tuple(
-                tuple,
-                (*rel).rd_att,
-                values.as_mut_ptr(),
-                nulls.as_mut_ptr(),
-            );
+            pg_sys::heap_deform_tuple(tuple, (*rel).rd_att, values.as_mut_ptr(), nulls.as_mut_ptr());
             let gid = String::from_datum(values[0], nulls[0]).unwrap_or_default();
             let nodes = Vec::<String>::from_name_array(values[1], nulls[1]);
             visit(rel, tuple, LogRow { gid, nodes });

@@ -102,11 +102,7 @@ pub fn wait(sources: &[Source], patience: Patience) -> Woken {
 }
 
 fn events_of(source: Source) -> u32 {
-    if source.write {
-        pg_sys::WL_SOCKET_READABLE | pg_sys::WL_SOCKET_WRITEABLE
-    } else {
-        pg_sys::WL_SOCKET_READABLE
-    }
+    if source.write { pg_sys::WL_SOCKET_READABLE | pg_sys::WL_SOCKET_WRITEABLE } else { pg_sys::WL_SOCKET_READABLE }
 }
 
 /// A set with the latch, the postmaster and room for `sockets`.
@@ -134,28 +130,14 @@ fn new_set(sockets: usize) -> *mut pg_sys::WaitEventSet {
 
 fn add_socket(set: *mut pg_sys::WaitEventSet, source: Source) -> i32 {
     // SAFETY: the socket is open, and the set has room for it.
-    unsafe {
-        pg_sys::AddWaitEventToSet(
-            set,
-            events_of(source),
-            source.fd,
-            std::ptr::null_mut(),
-            std::ptr::null_mut(),
-        )
-    }
+    unsafe { pg_sys::AddWaitEventToSet(set, events_of(source), source.fd, std::ptr::null_mut(), std::ptr::null_mut()) }
 }
 
 fn wait_on(set: *mut pg_sys::WaitEventSet, timeout: i64) -> Woken {
     let mut event = pg_sys::WaitEvent::default();
     // SAFETY: room for one event; the set's sockets are open.
     unsafe {
-        let count = pg_sys::WaitEventSetWait(
-            set,
-            timeout,
-            &mut event,
-            1,
-            pg_sys::PG_WAIT_EXTENSION,
-        );
+        let count = pg_sys::WaitEventSetWait(set, timeout, &mut event, 1, pg_sys::PG_WAIT_EXTENSION);
         if count == 0 {
             return Woken::TimedOut;
         }
@@ -182,12 +164,7 @@ fn wait_for_one(source: Source, timeout: i64) -> Woken {
         if entry.events != events {
             // SAFETY: the position is the socket's.
             unsafe {
-                pg_sys::ModifyWaitEvent(
-                    entry.set,
-                    entry.socket_position,
-                    events,
-                    std::ptr::null_mut(),
-                );
+                pg_sys::ModifyWaitEvent(entry.set, entry.socket_position, events, std::ptr::null_mut());
             }
             entry.events = events;
         }

@@ -40,9 +40,6 @@ mod tests {
         assert_eq!(plan_commit(&[false, false], true), CommitPlan::ReadOnly);
         assert_eq!(plan_commit(&[true, false], false), CommitPlan::OnePhase { writer: 0 });
         assert_eq!(plan_commit(&[true, false], true), CommitPlan::TwoPhase { writers: vec![0] });
-        assert_eq!(
-            plan_commit(&[true, false, true], false),
-            CommitPlan::TwoPhase { writers: vec![0, 2] }
-        );
+        assert_eq!(plan_commit(&[true, false, true], false), CommitPlan::TwoPhase { writers: vec![0, 2] });
     }
 }

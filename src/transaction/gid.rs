@@ -48,11 +48,7 @@ impl GlobalTransaction {
         let (xid, rest) = gid.strip_prefix(&coordinator.prefix())?.split_once('_')?;
         let (nonce, n) = rest.split_once('_')?;
         n.parse::<usize>().ok()?;
-        Some(GlobalTransaction {
-            coordinator,
-            xid: xid.parse().ok()?,
-            nonce: u64::from_str_radix(nonce, 16).ok()?,
-        })
+        Some(GlobalTransaction { coordinator, xid: xid.parse().ok()?, nonce: u64::from_str_radix(nonce, 16).ok()? })
     }
 }
 

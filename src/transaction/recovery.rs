@@ -21,10 +21,7 @@ pub enum Verdict {
 }
 
 /// The verdict; `logged` is asked only once the transaction is known not to be in progress.
-pub fn verdict<E>(
-    in_progress: bool,
-    logged: impl FnOnce() -> Result<bool, E>,
-) -> Result<Verdict, E> {
+pub fn verdict<E>(in_progress: bool, logged: impl FnOnce() -> Result<bool, E>) -> Result<Verdict, E> {
     if in_progress {
         return Ok(Verdict::Leave);
     }
@@ -53,10 +50,7 @@ pub struct Survey {
 /// log before the survey began. A node that has left the cluster does not hold up the row.
 pub fn is_settled(row: &LogRow, survey: &Survey) -> bool {
     !survey.unresolved.contains(&row.gid)
-        && row
-            .nodes
-            .iter()
-            .all(|node| survey.reached.contains(node) || !survey.known.contains(node))
+        && row.nodes.iter().all(|node| survey.reached.contains(node) || !survey.known.contains(node))
 }
 
 #[cfg(test)]

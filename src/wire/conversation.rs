@@ -217,10 +217,7 @@ impl Conversation {
 
     /// Whether a result that nobody wants is still coming in.
     pub fn has_unwanted(&self) -> bool {
-        self.units
-            .iter()
-            .filter_map(|unit| self.tasks.get(&unit.owner?))
-            .any(|task| task.abandoned)
+        self.units.iter().filter_map(|unit| self.tasks.get(&unit.owner?)).any(|task| task.abandoned)
     }
 
     /// Whether somebody has not yet taken all of a result.
@@ -242,12 +239,7 @@ impl Conversation {
     }
 
     /// Asks for a statement and the first of its rows.
-    pub fn statement(
-        &mut self,
-        prelude: &str,
-        statement: &Statement,
-        fetch: Fetch,
-    ) -> Result<TaskId> {
+    pub fn statement(&mut self, prelude: &str, statement: &Statement, fetch: Fetch) -> Result<TaskId> {
         // Written before anything is queued: a statement that cannot be written leaves no trace.
         let mut messages = BytesMut::new();
         let portal = match fetch {
@@ -315,8 +307,7 @@ impl Conversation {
     /// Breaks off the COPY under way, if any, so that the node answers.
     pub fn copy_fail(&mut self) -> Result<()> {
         if self.copying.take().is_some() {
-            frontend::copy_fail("canceled by the coordinator", &mut self.output)
-                .map_err(protocol_error)?;
+            frontend::copy_fail("canceled by the coordinator", &mut self.output).map_err(protocol_error)?;
         }
         Ok(())
     }
@@ -448,8 +439,7 @@ impl Conversation {
                 // A COPY FROM STDIN that came in as a plain query: nobody has data for it.
                 let copies = self.owner().is_some_and(|(task, _)| task.copies);
                 if !copies {
-                    frontend::copy_fail("no data were given", &mut self.output)
-                        .map_err(protocol_error)?;
+                    frontend::copy_fail("no data were given", &mut self.output).map_err(protocol_error)?;
                 }
             }
             Message::ErrorResponse(body) => self.fail(read_report(body.fields())?),

@@ -27,8 +27,5 @@ use std::io;
 
 /// What a malformed message, from the node or to it, is reported as.
 fn protocol_error(error: io::Error) -> Error {
-    Error::new(
-        sqlstate::PROTOCOL_VIOLATION,
-        format!("malformed message: {error}"),
-    )
+    Error::new(sqlstate::PROTOCOL_VIOLATION, format!("malformed message: {error}"))
 }

@@ -107,10 +107,7 @@ mod tests {
         let error = on_node(report.error, "n1");
         assert_eq!(error.code.as_str(), "23505");
         assert_eq!(error.message, "duplicate key");
-        assert_eq!(
-            error.context.as_deref(),
-            Some("PL/pgSQL function f()\nnode \"n1\"")
-        );
+        assert_eq!(error.context.as_deref(), Some("PL/pgSQL function f()\nnode \"n1\""));
         let names = error.names.unwrap();
         assert_eq!(names.constraint.as_deref(), Some("orders_7_pkey"));
         assert_eq!(names.schema, None);

@@ -23,10 +23,7 @@ struct Column {
 impl Row {
     /// Takes apart the body of a `DataRow` (without tag and length). 08P01 if it is malformed.
     pub fn parse(body: Bytes) -> Result<Row> {
-        let count = body
-            .first_chunk::<2>()
-            .map(|b| u16::from_be_bytes(*b))
-            .ok_or_else(malformed)?;
+        let count = body.first_chunk::<2>().map(|b| u16::from_be_bytes(*b)).ok_or_else(malformed)?;
         let mut columns = Vec::with_capacity(usize::from(count));
         let mut at = 2;
         for _ in 0..count {
@@ -37,29 +34,20 @@ impl Row {
                 .ok_or_else(malformed)?;
             at += 4;
             if length < 0 {
-                columns.push(Column {
-                    start: u32::MAX,
-                    end: u32::MAX,
-                });
+                columns.push(Column { start: u32::MAX, end: u32::MAX });
                 continue;
             }
             let end = at + length as usize;
             if end > body.len() {
                 return Err(malformed());
             }
-            columns.push(Column {
-                start: at as u32,
-                end: end as u32,
-            });
+            columns.push(Column { start: at as u32, end: end as u32 });
             at = end;
         }
         if at != body.len() {
             return Err(malformed());
         }
-        Ok(Row {
-            body,
-            columns: columns.into_boxed_slice(),
-        })
+        Ok(Row { body, columns: columns.into_boxed_slice() })
     }
 
     /// The number of columns.
@@ -85,10 +73,7 @@ impl Row {
 }
 
 fn malformed() -> Error {
-    Error::new(
-        sqlstate::PROTOCOL_VIOLATION,
-        "malformed message: row data does not add up",
-    )
+    Error::new(sqlstate::PROTOCOL_VIOLATION, "malformed message: row data does not add up")
 }
 
 #[cfg(test)]

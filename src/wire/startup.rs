@@ -61,15 +61,9 @@ enum Scram {
 
 impl Startup {
     /// Queues the startup packet with these parameters (`user`, `database`, settings).
-    pub fn new(
-        parameters: &[(&str, &str)],
-        user: &str,
-        password: Option<&str>,
-        confidential: bool,
-    ) -> Result<Startup> {
+    pub fn new(parameters: &[(&str, &str)], user: &str, password: Option<&str>, confidential: bool) -> Result<Startup> {
         let mut output = BytesMut::new();
-        frontend::startup_message(parameters.iter().copied(), &mut output)
-            .map_err(protocol_error)?;
+        frontend::startup_message(parameters.iter().copied(), &mut output).map_err(protocol_error)?;
         Ok(Startup {
             user: user.to_string(),
             password: password.map(str::to_string),
@@ -101,8 +95,7 @@ impl Startup {
                 Message::AuthenticationMd5Password(body) => {
                     let password = self.password()?;
                     let hash = md5_hash(self.user.as_bytes(), password.as_bytes(), body.salt());
-                    frontend::password_message(hash.as_bytes(), &mut self.output)
-                        .map_err(protocol_error)?;
+                    frontend::password_message(hash.as_bytes(), &mut self.output).map_err(protocol_error)?;
                 }
                 Message::AuthenticationSasl(body) => {
                     let mut offers_scram = false;
@@ -113,16 +106,9 @@ impl Startup {
                     if !offers_scram {
                         return Err(refused("the node offers no SASL mechanism that is spoken here"));
                     }
-                    let scram = ScramSha256::new(
-                        self.password()?.as_bytes(),
-                        ChannelBinding::unsupported(),
-                    );
-                    frontend::sasl_initial_response(
-                        SCRAM_SHA_256,
-                        scram.message(),
-                        &mut self.output,
-                    )
-                    .map_err(protocol_error)?;
+                    let scram = ScramSha256::new(self.password()?.as_bytes(), ChannelBinding::unsupported());
+                    frontend::sasl_initial_response(SCRAM_SHA_256, scram.message(), &mut self.output)
+                        .map_err(protocol_error)?;
                     self.scram = Scram::Running(Box::new(scram));
                 }
                 Message::AuthenticationSaslContinue(body) => {
@@ -130,8 +116,7 @@ impl Startup {
                         return Err(refused("the node continued a SASL exchange that was not begun"));
                     };
                     scram.update(body.data()).map_err(protocol_error)?;
-                    frontend::sasl_response(scram.message(), &mut self.output)
-                        .map_err(protocol_error)?;
+                    frontend::sasl_response(scram.message(), &mut self.output).map_err(protocol_error)?;
                 }
                 Message::AuthenticationSaslFinal(body) => {
                     let Scram::Running(scram) = &mut self.scram else {
@@ -144,15 +129,10 @@ impl Startup {
                 | Message::AuthenticationKerberosV5
                 | Message::AuthenticationScmCredential
                 | Message::AuthenticationSspi => {
-                    return Err(refused(
-                        "the node asks for a method that is not spoken here",
-                    ));
+                    return Err(refused("the node asks for a method that is not spoken here"));
                 }
                 Message::BackendKeyData(body) => {
-                    self.cancel_key = CancelKey {
-                        process_id: body.process_id(),
-                        secret_key: body.secret_key(),
-                    };
+                    self.cancel_key = CancelKey { process_id: body.process_id(), secret_key: body.secret_key() };
                 }
                 Message::ParameterStatus(body) => {
                     let name = body.name().map_err(protocol_error)?.to_string();
@@ -163,10 +143,7 @@ impl Startup {
                 Message::NoticeResponse(_) => {}
                 Message::ReadyForQuery(_) => return Ok(true),
                 _ => {
-                    return Err(Error::new(
-                        sqlstate::PROTOCOL_VIOLATION,
-                        "unexpected message while connecting",
-                    ));
+                    return Err(Error::new(sqlstate::PROTOCOL_VIOLATION, "unexpected message while connecting"));
                 }
             }
         }
@@ -197,10 +174,8 @@ impl Startup {
 
     fn answer_cleartext(&mut self) -> Result<()> {
         if !self.confidential {
-            return Err(
-                refused("the node asks for the password in clear text over an open connection")
-                    .hint("Use scram-sha-256 in the node's pg_hba.conf."),
-            );
+            return Err(refused("the node asks for the password in clear text over an open connection")
+                .hint("Use scram-sha-256 in the node's pg_hba.conf."));
         }
         let password = self.password()?.to_string();
         frontend::password_message(password.as_bytes(), &mut self.output).map_err(protocol_error)
@@ -227,8 +202,7 @@ mod tests {
     }
 
     fn startup(password: Option<&str>, confidential: bool) -> Startup {
-        let mut startup =
-            Startup::new(&[("user", "u"), ("database", "d")], "u", password, confidential).unwrap();
+        let mut startup = Startup::new(&[("user", "u"), ("database", "d")], "u", password, confidential).unwrap();
         startup.output().clear();
         startup
     }

@@ -38,11 +38,7 @@ pub enum Fetch {
 }
 
 /// Appends Parse and Bind of a statement to a named or unnamed (`""`) portal.
-pub fn write_parse_bind(
-    statement: &Statement,
-    portal: &str,
-    output: &mut BytesMut,
-) -> Result<()> {
+pub fn write_parse_bind(statement: &Statement, portal: &str, output: &mut BytesMut) -> Result<()> {
     let types = statement.params.iter().map(|p| p.oid);
     frontend::parse("", statement.sql, types, output).map_err(protocol_error)?;
     frontend::bind(
@@ -64,8 +60,6 @@ pub fn write_parse_bind(
     )
     .map_err(|error| match error {
         BindError::Serialization(error) => protocol_error(error),
-        BindError::Conversion(error) => {
-            Error::new(crate::error::sqlstate::PROTOCOL_VIOLATION, error.to_string())
-        }
+        BindError::Conversion(error) => Error::new(crate::error::sqlstate::PROTOCOL_VIOLATION, error.to_string()),
     })
 }

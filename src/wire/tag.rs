@@ -4,10 +4,7 @@
 
 /// The row count at the end of a command tag; 0 for commands without one.
 pub fn rows_affected(tag: &str) -> u64 {
-    tag.rsplit(' ')
-        .next()
-        .and_then(|count| count.parse().ok())
-        .unwrap_or(0)
+    tag.rsplit(' ').next().and_then(|count| count.parse().ok()).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -50,11 +50,7 @@ pub fn query_on(nodes: &[NodeId], sql: &str, access: Access) -> Result<Vec<(Node
 }
 
 /// As [`query_on`], with the command tags beside the rows.
-pub fn run_on(
-    nodes: &[NodeId],
-    sql: &str,
-    access: Access,
-) -> Result<Vec<(NodeId, Vec<String>, TextRows)>> {
+pub fn run_on(nodes: &[NodeId], sql: &str, access: Access) -> Result<Vec<(NodeId, Vec<String>, TextRows)>> {
     let work: Vec<(NodeId, &str)> = nodes.iter().map(|node| (*node, sql)).collect();
     let tasks = run(&work, access)?;
     let mut answers = Vec::new();
@@ -118,8 +114,7 @@ pub fn collect(running: &[Running], patience: Patience) -> Result<Vec<Task>> {
 /// Waits for all tasks and returns each one's result or error.
 pub fn collect_each(running: &[Running], patience: Patience) -> Vec<Result<Task>> {
     loop {
-        let unfinished: Vec<Key> =
-            running.iter().filter(|r| !is_finished(r)).map(|r| r.key).collect();
+        let unfinished: Vec<Key> = running.iter().filter(|r| !is_finished(r)).map(|r| r.key).collect();
         if unfinished.is_empty() {
             break;
         }
@@ -137,9 +132,7 @@ pub fn collect_each(running: &[Running], patience: Patience) -> Vec<Result<Task>
 fn is_finished(running: &Running) -> bool {
     with_sessions(|sessions| {
         sessions.get_mut(&running.key).is_none_or(|session| {
-            session
-                .talk(running.serial)
-                .map_or(true, |talk| talk.task(running.task).is_none_or(Task::is_finished))
+            session.talk(running.serial).map_or(true, |talk| talk.task(running.task).is_none_or(Task::is_finished))
         })
     })
 }
@@ -172,9 +165,7 @@ fn text_rows(task: Task) -> TextRows {
     task.rows
         .iter()
         .map(|row| {
-            (0..row.len())
-                .map(|i| row.get(i).map(|value| String::from_utf8_lossy(value).into_owned()))
-                .collect()
+            (0..row.len()).map(|i| row.get(i).map(|value| String::from_utf8_lossy(value).into_owned())).collect()
         })
         .collect()
 }
@@ -207,8 +198,7 @@ pub fn copy_in(batches: &[(NodeId, String, Vec<u8>)]) -> Result<Vec<u64>> {
                 }
             }
         }
-        let busy: Vec<Key> =
-            lanes.iter().filter(|lane| lane.is_busy()).map(|lane| lane.key).collect();
+        let busy: Vec<Key> = lanes.iter().filter(|lane| lane.is_busy()).map(|lane| lane.key).collect();
         if busy.is_empty() {
             break;
         }
@@ -246,19 +236,13 @@ impl Lane {
         !copying.done
             && with_sessions(|sessions| {
                 sessions.get_mut(&self.key).is_none_or(|session| {
-                    session
-                        .talk(copying.running.serial)
-                        .map_or(true, |talk| talk.output().len() < COPY_QUEUE)
+                    session.talk(copying.running.serial).map_or(true, |talk| talk.output().len() < COPY_QUEUE)
                 })
             })
     }
 
     /// Queues as much as fits; the batch and its rows when one is finished.
-    fn feed(
-        &mut self,
-        batches: &[(NodeId, String, Vec<u8>)],
-        failed: bool,
-    ) -> Result<Option<(usize, u64)>> {
+    fn feed(&mut self, batches: &[(NodeId, String, Vec<u8>)], failed: bool) -> Result<Option<(usize, u64)>> {
         if failed {
             self.waiting.clear();
         }
@@ -266,8 +250,7 @@ impl Lane {
             && let Some(batch) = self.waiting.pop()
         {
             let (node, sql, _) = &batches[batch];
-            let running =
-                start(join(*node, Access::Write)?, |talk, prelude| talk.copy(prelude, sql))?;
+            let running = start(join(*node, Access::Write)?, |talk, prelude| talk.copy(prelude, sql))?;
             self.active = Some(Copying { running, batch, sent: 0, done: false });
         }
         let Some(copying) = &mut self.active else { return Ok(None) };

@@ -12,8 +12,8 @@ use crate::pg::catalog_cache::servers_generation;
 use crate::pg::connection::{Connection, connect};
 use crate::pg::endpoint::{endpoint_of, mapping_of};
 use crate::pg::report;
-use crate::pg::settings::Settings;
 use crate::pg::session::settle;
+use crate::pg::settings::Settings;
 use crate::pg::wait::{Patience, Source, Woken, wait};
 use crate::transaction::levels::{Levels, Step};
 use crate::wire::conversation::{Block, Conversation, TaskId};
@@ -172,11 +172,7 @@ pub fn join_outside(node: NodeId) -> Result<Joined> {
 /// Whether a statement outside of a transaction block on the node means what it means here.
 fn may_stand_alone(level: u32) -> bool {
     // SAFETY: reads variables of this backend.
-    unsafe {
-        level == 1
-            && pg_sys::XactIsoLevel <= pg_sys::XACT_READ_COMMITTED as i32
-            && !pg_sys::XactReadOnly
-    }
+    unsafe { level == 1 && pg_sys::XactIsoLevel <= pg_sys::XACT_READ_COMMITTED as i32 && !pg_sys::XactReadOnly }
 }
 
 fn write_steps(steps: &[Step], access: Access, prelude: &mut String) {
@@ -221,14 +217,14 @@ fn begin(access: Access) -> String {
 fn refuse_second_node(sessions: &BTreeMap<Key, Session>, key: Key) -> Result<()> {
     let other = sessions.iter().find(|(k, s)| s.levels.is_inside() && k.node != key.node);
     match (other, sessions.get(&key)) {
-        (Some((_, other)), Some(this)) => Err(Error::unsupported(
-            "a serializable transaction cannot use more than one node",
-        )
-        .detail(format!(
-            "It has used node \"{}\" and now needs node \"{}\"; each would serialize on its own.",
-            other.name, this.name
-        ))
-        .hint("Use SET TRANSACTION ISOLATION LEVEL REPEATABLE READ.")),
+        (Some((_, other)), Some(this)) => {
+            Err(Error::unsupported("a serializable transaction cannot use more than one node")
+                .detail(format!(
+                    "It has used node \"{}\" and now needs node \"{}\"; each would serialize on its own.",
+                    other.name, this.name
+                ))
+                .hint("Use SET TRANSACTION ISOLATION LEVEL REPEATABLE READ."))
+        }
         _ => Ok(()),
     }
 }
@@ -252,9 +248,8 @@ pub fn ensure_connected(key: Key) -> Result<()> {
         Usable::Busy => {
             // What nobody waits for any more must not delay this statement.
             settle::settle(&[key], settle::CANCEL_BOUND, |_| true);
-            let quiet = with_sessions(|sessions| {
-                sessions.get_mut(&key).is_some_and(|s| matches!(s.freshen(), Usable::Yes))
-            });
+            let quiet =
+                with_sessions(|sessions| sessions.get_mut(&key).is_some_and(|s| matches!(s.freshen(), Usable::Yes)));
             if quiet {
                 return Ok(());
             }
@@ -340,10 +335,9 @@ impl Session {
             Some(connection) if connection.serial == serial => Ok(&mut connection.talk),
             _ => Err(match &self.last_loss {
                 Some((lost, error)) if *lost == serial => error.clone(),
-                _ => Error::new(
-                    sqlstate::CONNECTION_FAILURE,
-                    format!("connection to node \"{}\" was closed", self.name),
-                ),
+                _ => {
+                    Error::new(sqlstate::CONNECTION_FAILURE, format!("connection to node \"{}\" was closed", self.name))
+                }
             }),
         }
     }
@@ -370,11 +364,9 @@ impl Session {
 
     /// Closes the connection because it did not come to rest.
     pub fn give_up(&mut self) {
-        let error = Error::new(
-            sqlstate::CONNECTION_FAILURE,
-            format!("connection to node \"{}\" was closed", self.name),
-        )
-        .detail("It did not answer in time after a cancel.");
+        let error =
+            Error::new(sqlstate::CONNECTION_FAILURE, format!("connection to node \"{}\" was closed", self.name))
+                .detail("It did not answer in time after a cancel.");
         self.lose(error);
     }
 
@@ -422,10 +414,7 @@ impl Session {
 }
 
 /// Starts a task on a joined node; `ask` queues it behind the prelude.
-pub fn start(
-    joined: Joined,
-    ask: impl FnOnce(&mut Conversation, &str) -> Result<TaskId>,
-) -> Result<Running> {
+pub fn start(joined: Joined, ask: impl FnOnce(&mut Conversation, &str) -> Result<TaskId>) -> Result<Running> {
     with_sessions(|sessions| {
         let session = sessions.get_mut(&joined.key).ok_or_else(gone)?;
         let connection = session.connection.as_mut().ok_or_else(gone)?;
@@ -473,10 +462,8 @@ pub fn pump(keys: &[Key]) -> bool {
 /// Waits until something comes in on one of these sessions, or one can be written to.
 pub fn wait_for(keys: &[Key], patience: Patience) -> Woken {
     let sources: Vec<Source> = with_sessions(|sessions| {
-        let mut sources: Vec<Source> = keys
-            .iter()
-            .filter_map(|key| Some(sessions.get(key)?.connection.as_ref()?.source()))
-            .collect();
+        let mut sources: Vec<Source> =
+            keys.iter().filter_map(|key| Some(sessions.get(key)?.connection.as_ref()?.source())).collect();
         sources.sort_by_key(|source| source.fd);
         sources.dedup_by_key(|source| source.fd);
         sources

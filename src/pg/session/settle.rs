@@ -24,17 +24,11 @@ pub fn settle(keys: &[Key], bound: Duration, may_cancel: impl Fn(Option<u32>) ->
     break_off_copies(keys);
     drain(keys, Instant::now() + GRACE);
     let cancelled: Vec<Key> = with_sessions(|sessions| {
-        keys.iter()
-            .filter(|key| sessions.get(key).is_some_and(|s| s.runs(&may_cancel)))
-            .copied()
-            .collect()
+        keys.iter().filter(|key| sessions.get(key).is_some_and(|s| s.runs(&may_cancel))).copied().collect()
     });
     if !cancelled.is_empty() {
         let targets: Vec<_> = with_sessions(|sessions| {
-            cancelled
-                .iter()
-                .filter_map(|key| Some(sessions.get(key)?.connection.as_ref()?.cancel_target()))
-                .collect()
+            cancelled.iter().filter_map(|key| Some(sessions.get(key)?.connection.as_ref()?.cancel_target())).collect()
         });
         let heard = cancel(&targets, deadline);
         with_sessions(|sessions| {
@@ -64,10 +58,7 @@ pub fn drain(keys: &[Key], deadline: Instant) {
                 .filter(|key| {
                     sessions.get_mut(key).is_some_and(|session| {
                         // A node that keeps sending must not keep us beyond the deadline.
-                        while session.pump(&mut unseen)
-                            && !session.is_quiet()
-                            && Instant::now() < deadline
-                        {}
+                        while session.pump(&mut unseen) && !session.is_quiet() && Instant::now() < deadline {}
                         !session.is_quiet()
                     })
                 })
@@ -96,9 +87,7 @@ fn break_off_copies(keys: &[Key]) {
 impl Session {
     /// Whether every request on the connection is answered and all is sent; also if there is none.
     pub fn is_quiet(&self) -> bool {
-        self.connection
-            .as_ref()
-            .is_none_or(|connection| connection.talk.is_quiet() && !connection.talk.has_output())
+        self.connection.as_ref().is_none_or(|connection| connection.talk.is_quiet() && !connection.talk.has_output())
     }
 
     /// Whether something is under way whose level fits.

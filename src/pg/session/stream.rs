@@ -27,12 +27,7 @@ enum Next {
 
 impl Stream {
     /// Sends a statement to a node. Waits for a connection if there is none, not for the result.
-    pub fn open(
-        node: NodeId,
-        statement: &Statement,
-        access: Access,
-        fetch: Fetch,
-    ) -> Result<Stream> {
+    pub fn open(node: NodeId, statement: &Statement, access: Access, fetch: Fetch) -> Result<Stream> {
         // A portal lives in a transaction block: outside of one, it would end with its first page.
         let access = match (access, fetch) {
             (Access::ReadAlone, Fetch::Pages) => Access::ReadSnapshot,
@@ -102,9 +97,8 @@ impl Stream {
     }
 
     fn placed(&self, error: crate::error::Error) -> crate::error::Error {
-        let name = with_sessions(|sessions| {
-            sessions.get(&self.running.key).map_or_else(String::new, |s| s.name.clone())
-        });
+        let name =
+            with_sessions(|sessions| sessions.get(&self.running.key).map_or_else(String::new, |s| s.name.clone()));
         on_node(error, &name)
     }
 
