@@ -23,10 +23,7 @@ impl Words {
             _ => source.len(),
         };
         let text = source.get(start..end).unwrap_or(source);
-        Words {
-            text: text.trim_end_matches(|c: char| c == ';' || c.is_whitespace()).to_owned(),
-            start,
-        }
+        Words { text: text.trim_end_matches(|c: char| c == ';' || c.is_whitespace()).to_owned(), start }
     }
 
     /// The offset in `text` of a parse location, if it lies there on a character's border.
@@ -61,9 +58,7 @@ impl Words {
         let name = self.offset(name_location)?;
         let before = self.text[..name].trim_end();
         let only = before.len().checked_sub(4)?;
-        if !before.get(only..)?.eq_ignore_ascii_case("only")
-            || !before[..only].ends_with(char::is_whitespace)
-        {
+        if !before.get(only..)?.eq_ignore_ascii_case("only") || !before[..only].ends_with(char::is_whitespace) {
             return None;
         }
         let mut text = self.text.clone();
@@ -113,8 +108,7 @@ mod tests {
     fn names_are_put_before_the_constraints_words() {
         let all = "SELECT 1; ALTER TABLE b ADD UNIQUE (x), ADD c int CHECK (c > 0)";
         let words = Words::cut(all, 10, 0);
-        let (unique, check) =
-            (all.find("UNIQUE").unwrap() as i32, all.find("CHECK").unwrap() as i32);
+        let (unique, check) = (all.find("UNIQUE").unwrap() as i32, all.find("CHECK").unwrap() as i32);
         assert_eq!(
             words.with_constraint_names(&[(check, "b_c_check".into()), (unique, "b\"x".into())]),
             "ALTER TABLE b ADD CONSTRAINT \"b\"\"x\" UNIQUE (x), ADD c int CONSTRAINT \"b_c_check\" CHECK (c > 0)"

@@ -5,9 +5,7 @@
 //! every backend. Servers are watched through the syscache. A change also has to throw away cached
 //! plans: whoever changes a table's row calls [`invalidate_table`].
 
-use crate::catalog::{
-    ClusterMap, ColocationGroup, DistributedTable, GroupId, Node, NodeId, Spread, TableId,
-};
+use crate::catalog::{ClusterMap, ColocationGroup, DistributedTable, GroupId, Node, NodeId, Spread, TableId};
 use pgrx::pg_sys;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -111,7 +109,8 @@ unsafe fn scan(relid: pg_sys::Oid, mut row: impl FnMut(&[Option<pg_sys::Datum>])
         let natts = (*(*rel).rd_att).natts as usize;
         let mut values = vec![pg_sys::Datum::from(0); natts];
         let mut nulls = vec![false; natts];
-        let scan = pg_sys::systable_beginscan(rel, pg_sys::InvalidOid, false, std::ptr::null_mut(), 0, std::ptr::null_mut());
+        let scan =
+            pg_sys::systable_beginscan(rel, pg_sys::InvalidOid, false, std::ptr::null_mut(), 0, std::ptr::null_mut());
         loop {
             let tuple = pg_sys::systable_getnext(scan);
             if tuple.is_null() {
@@ -137,7 +136,7 @@ unsafe fn load(anchor: pg_sys::Oid) -> ClusterMap {
     unsafe {
         let mut map = ClusterMap::default();
         let wrapper = pg_sys::get_foreign_data_wrapper_oid(c"sharding".as_ptr(), true);
-        scan(pg_sys::Oid::from(pg_sys::ForeignServerRelationId), |c| {
+        scan(pg_sys::ForeignServerRelationId, |c| {
             if let (Some(oid), Some(name), Some(fdw)) = (c[0], c[1], c[3])
                 && pg_sys::Oid::from(fdw.value() as u32) == wrapper
             {

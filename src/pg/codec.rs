@@ -29,9 +29,8 @@ pub struct Codec {
 pub fn travels_in_binary(wire_type: pg_sys::Oid) -> bool {
     // record, record[], cstring, the reg* types and their arrays (their values are OIDs), acl.
     const NOT: [u32; 31] = [
-        2249, 2287, 2275, 24, 1008, 2202, 2207, 2203, 2208, 2204, 2209, 2205, 2210, 2206, 2211,
-        3734, 3735, 3769, 3770, 4089, 4090, 4096, 4097, 4191, 4192, 1033, 1034, 194, 2276, 2277,
-        2278,
+        2249, 2287, 2275, 24, 1008, 2202, 2207, 2203, 2208, 2204, 2209, 2205, 2210, 2206, 2211, 3734, 3735, 3769, 3770,
+        4089, 4090, 4096, 4097, 4191, 4192, 1033, 1034, 194, 2276, 2277, 2278,
     ];
     let oid = wire_type.to_u32();
     oid < FIRST_UNFIXED_OID && !NOT.contains(&oid)
@@ -71,14 +70,7 @@ impl Codec {
                 pg_sys::getTypeOutputInfo(wire_type, &mut function, &mut varlena);
             }
             pg_sys::fmgr_info(function, &mut encode);
-            Codec {
-                wire_type,
-                typmod,
-                binary,
-                decode,
-                decode_param,
-                encode,
-            }
+            Codec { wire_type, typmod, binary, decode, decode_param, encode }
         }
     }
 
@@ -87,12 +79,8 @@ impl Codec {
         // SAFETY: the buffer is NUL-terminated and outlives the call; receive functions copy.
         unsafe {
             if !self.binary {
-                let text = CString::new(bytes).map_err(|_| {
-                    Error::new(
-                        sqlstate::PROTOCOL_VIOLATION,
-                        "node sent a text value with a zero byte",
-                    )
-                })?;
+                let text = CString::new(bytes)
+                    .map_err(|_| Error::new(sqlstate::PROTOCOL_VIOLATION, "node sent a text value with a zero byte"))?;
                 return Ok(boundary(|| {
                     pg_sys::InputFunctionCall(
                         &mut self.decode,
@@ -116,19 +104,10 @@ impl Codec {
                 cursor: 0,
             };
             let _encoding = ServerEncoding::enter();
-            let datum = boundary(|| {
-                pg_sys::ReceiveFunctionCall(
-                    &mut self.decode,
-                    &mut info,
-                    self.decode_param,
-                    self.typmod,
-                )
-            });
+            let datum =
+                boundary(|| pg_sys::ReceiveFunctionCall(&mut self.decode, &mut info, self.decode_param, self.typmod));
             if info.cursor != info.len {
-                return Err(Error::new(
-                    sqlstate::PROTOCOL_VIOLATION,
-                    "node sent a value with trailing bytes",
-                ));
+                return Err(Error::new(sqlstate::PROTOCOL_VIOLATION, "node sent a value with trailing bytes"));
             }
             pg_sys::pfree(buffer.cast());
             Ok(datum)
@@ -176,11 +155,7 @@ impl Codec {
     /// A parameter holding the value (`None`: NULL).
     pub fn param(&mut self, datum: Option<pg_sys::Datum>) -> Param {
         Param {
-            oid: if self.binary {
-                self.wire_type.to_u32()
-            } else {
-                0
-            },
+            oid: if self.binary { self.wire_type.to_u32() } else { 0 },
             binary: self.binary,
             value: datum.map(|d| self.encode(d)),
         }
@@ -191,18 +166,10 @@ impl Codec {
 fn fixed_width(oid: u32, bytes: &[u8]) -> Option<pg_sys::Datum> {
     match (oid, bytes.len()) {
         (16, 1) => Some(pg_sys::Datum::from(bytes[0] != 0)),
-        (21, 2) => Some(pg_sys::Datum::from(i16::from_be_bytes(
-            bytes.try_into().ok()?,
-        ))),
-        (23 | 1082, 4) => Some(pg_sys::Datum::from(i32::from_be_bytes(
-            bytes.try_into().ok()?,
-        ))),
-        (20, 8) => Some(pg_sys::Datum::from(i64::from_be_bytes(
-            bytes.try_into().ok()?,
-        ))),
-        (701, 8) => Some(pg_sys::Datum::from(
-            u64::from_be_bytes(bytes.try_into().ok()?) as i64,
-        )),
+        (21, 2) => Some(pg_sys::Datum::from(i16::from_be_bytes(bytes.try_into().ok()?))),
+        (23 | 1082, 4) => Some(pg_sys::Datum::from(i32::from_be_bytes(bytes.try_into().ok()?))),
+        (20, 8) => Some(pg_sys::Datum::from(i64::from_be_bytes(bytes.try_into().ok()?))),
+        (701, 8) => Some(pg_sys::Datum::from(u64::from_be_bytes(bytes.try_into().ok()?) as i64)),
         _ => None,
     }
 }
@@ -214,9 +181,7 @@ fn plain_into(oid: u32, datum: pg_sys::Datum, out: &mut Vec<u8>) -> bool {
         16 => out.push(u8::from(datum.value() != 0)),
         21 => out.extend_from_slice(&(datum.value() as i16).to_be_bytes()),
         23 | 26 | 700 | 1082 => out.extend_from_slice(&(datum.value() as i32).to_be_bytes()),
-        20 | 701 | 1083 | 1114 | 1184 => {
-            out.extend_from_slice(&(datum.value() as i64).to_be_bytes())
-        }
+        20 | 701 | 1083 | 1114 | 1184 => out.extend_from_slice(&(datum.value() as i64).to_be_bytes()),
         25 | 114 | 1042 | 1043 => {
             // SAFETY: a varlena of the caller's; a detoasted copy goes with the memory context.
             unsafe {

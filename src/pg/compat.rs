@@ -20,7 +20,11 @@ pub unsafe fn query_tree_mutator(query: *mut pg_sys::Query, step: Mutator, conte
 }
 
 /// `expression_tree_mutator`.
-pub unsafe fn expression_tree_mutator(node: *mut pg_sys::Node, step: Mutator, context: *mut c_void) -> *mut pg_sys::Node {
+pub unsafe fn expression_tree_mutator(
+    node: *mut pg_sys::Node,
+    step: Mutator,
+    context: *mut c_void,
+) -> *mut pg_sys::Node {
     // SAFETY: as above.
     unsafe {
         #[cfg(feature = "pg15")]
@@ -48,19 +52,49 @@ pub unsafe fn create_foreignscan_path(
         #[cfg(any(feature = "pg15", feature = "pg16"))]
         {
             pg_sys::create_foreignscan_path(
-                root, rel, null_mut(), rows, startup, total, null_mut(), required_outer, null_mut(), null_mut(),
+                root,
+                rel,
+                null_mut(),
+                rows,
+                startup,
+                total,
+                null_mut(),
+                required_outer,
+                null_mut(),
+                null_mut(),
             )
         }
         #[cfg(feature = "pg17")]
         {
             pg_sys::create_foreignscan_path(
-                root, rel, null_mut(), rows, startup, total, null_mut(), required_outer, null_mut(), null_mut(), null_mut(),
+                root,
+                rel,
+                null_mut(),
+                rows,
+                startup,
+                total,
+                null_mut(),
+                required_outer,
+                null_mut(),
+                null_mut(),
+                null_mut(),
             )
         }
         #[cfg(feature = "pg18")]
         {
             pg_sys::create_foreignscan_path(
-                root, rel, null_mut(), rows, 0, startup, total, null_mut(), required_outer, null_mut(), null_mut(), null_mut(),
+                root,
+                rel,
+                null_mut(),
+                rows,
+                0,
+                startup,
+                total,
+                null_mut(),
+                required_outer,
+                null_mut(),
+                null_mut(),
+                null_mut(),
             )
         }
     }

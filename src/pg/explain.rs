@@ -54,7 +54,8 @@ pub unsafe fn scan(scan: &mut Scan, es: *mut pg_sys::ExplainState) {
                 } else {
                     format!("rows={}", report.rows)
                 };
-                let label = CString::new(format!("Task on {}", scan.cluster().node_name(report.node))).unwrap_or_default();
+                let label =
+                    CString::new(format!("Task on {}", scan.cluster().node_name(report.node))).unwrap_or_default();
                 text(es, &label, &line);
             }
         }

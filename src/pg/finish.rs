@@ -9,9 +9,9 @@ use crate::catalog::{ClusterMap, TableId};
 use crate::error::Result;
 use crate::node_as;
 use crate::pg::modify::{self, CONFLICT_COLUMN, ConflictClause};
-use crate::pg::{lock_rows, planner, tuple};
 use crate::pg::scan::FLAG_RESCANNED;
 use crate::pg::tree::{self, Visit, items};
+use crate::pg::{lock_rows, planner, tuple};
 use pgrx::pg_sys;
 use std::ffi::{CStr, c_char};
 
@@ -61,11 +61,11 @@ pub unsafe fn prepare(query: *mut pg_sys::Query, map: &ClusterMap) -> Result<Con
     // SAFETY: the planner hook may change the tree.
     unsafe {
         tree::walk(query.cast(), |n| {
-            if let Some(q) = node_as!(n, T_Query) {
-                if let Err(e) = prepare_level(q.cast(), map, &mut conflicts) {
-                    error = Some(e);
-                    return Visit::Stop;
-                }
+            if let Some(q) = node_as!(n, T_Query)
+                && let Err(e) = prepare_level(q.cast(), map, &mut conflicts)
+            {
+                error = Some(e);
+                return Visit::Stop;
             }
             Visit::Deeper
         });
@@ -82,8 +82,8 @@ unsafe fn prepare_level(query: *mut pg_sys::Query, map: &ClusterMap, conflicts: 
                 && map.distribution(TableId((*rte).relid.to_u32())).is_some()
         };
         for (i, rte) in items::<pg_sys::RangeTblEntry>((*query).rtable).into_iter().enumerate() {
-            let is_insert_target = i + 1 == (*query).resultRelation as usize
-                && (*query).commandType == pg_sys::CmdType::CMD_INSERT;
+            let is_insert_target =
+                i + 1 == (*query).resultRelation as usize && (*query).commandType == pg_sys::CmdType::CMD_INSERT;
             if distributed(rte) && !(*rte).inh && !is_insert_target {
                 planner::mark_only(rte);
             }
@@ -184,7 +184,10 @@ impl Finisher<'_> {
                 self.foreign_scan(plan.cast(), again);
             }
             let inner_again = again
-                || matches!(node_tag, pg_sys::NodeTag::T_NestLoop | pg_sys::NodeTag::T_RecursiveUnion | pg_sys::NodeTag::T_MergeJoin);
+                || matches!(
+                    node_tag,
+                    pg_sys::NodeTag::T_NestLoop | pg_sys::NodeTag::T_RecursiveUnion | pg_sys::NodeTag::T_MergeJoin
+                );
             // A Material, Sort or hash table keeps the rows itself, unless parameters change below it.
             (*plan).lefttree = self.plan((*plan).lefttree, again)?;
             (*plan).righttree = self.plan((*plan).righttree, inner_again)?;

@@ -31,7 +31,11 @@ pub fn fill_routine(routine: &mut pg_sys::FdwRoutine) {
     routine.RecheckForeignScan = Some(recheck);
 }
 
-unsafe extern "C-unwind" fn relation_size(root: *mut pg_sys::PlannerInfo, rel: *mut pg_sys::RelOptInfo, relid: pg_sys::Oid) {
+unsafe extern "C-unwind" fn relation_size(
+    root: *mut pg_sys::PlannerInfo,
+    rel: *mut pg_sys::RelOptInfo,
+    relid: pg_sys::Oid,
+) {
     guarded(|| {
         // SAFETY: called by the planner with its own structures.
         unsafe {
@@ -61,7 +65,8 @@ unsafe extern "C-unwind" fn paths(root: *mut pg_sys::PlannerInfo, rel: *mut pg_s
         // SAFETY: as above.
         unsafe {
             let total = STATEMENT_COST + (*rel).tuples * pg_sys::cpu_tuple_cost + (*rel).rows * ROW_COST;
-            let path = compat::create_foreignscan_path(root, rel, (*rel).rows, STATEMENT_COST, total, (*rel).lateral_relids);
+            let path =
+                compat::create_foreignscan_path(root, rel, (*rel).rows, STATEMENT_COST, total, (*rel).lateral_relids);
             pg_sys::add_path(rel, path.cast());
         }
         Ok(())
@@ -156,7 +161,8 @@ unsafe fn make_plan(
         sources.extend(items::<Node>((*(*path).path.pathtarget).exprs));
         sources.extend(filters.local.iter().copied());
         for expr in sources {
-            let flags = pg_sys::PVC_RECURSE_PLACEHOLDERS | pg_sys::PVC_RECURSE_AGGREGATES | pg_sys::PVC_RECURSE_WINDOWFUNCS;
+            let flags =
+                pg_sys::PVC_RECURSE_PLACEHOLDERS | pg_sys::PVC_RECURSE_AGGREGATES | pg_sys::PVC_RECURSE_WINDOWFUNCS;
             for var in items::<pg_sys::Var>(pg_sys::pull_var_clause(expr, flags as i32)) {
                 if (*var).varno as u32 == rti && !needed.iter().any(|v| (**v).varattno == (*var).varattno) {
                     needed.push(var);
@@ -174,7 +180,10 @@ unsafe fn make_plan(
             } else if attno == 0 {
                 columns.push(Source::WholeRow { first: select.len() });
                 for c in tuple::columns(relid) {
-                    select.push(pg_sys::makeVar(1, c.attno, c.type_oid, c.typmod, pg_sys::get_typcollation(c.type_oid), 0).cast());
+                    select.push(
+                        pg_sys::makeVar(1, c.attno, c.type_oid, c.typmod, pg_sys::get_typcollation(c.type_oid), 0)
+                            .cast(),
+                    );
                 }
             } else {
                 columns.push(Source::Remote(select.len()));
@@ -194,7 +203,8 @@ unsafe fn make_plan(
         compat::clear_permissions(rte);
         if !(*rte).tablesample.is_null() {
             let sample = filters.parameters.extract((*rte).tablesample.cast(), &vocabulary, Volatile::PerRow);
-            if (*(*rte).tablesample).tsmhandler.to_u32() >= 10_000 || shippable::why_not(sample, &vocabulary).is_some() {
+            if (*(*rte).tablesample).tsmhandler.to_u32() >= 10_000 || shippable::why_not(sample, &vocabulary).is_some()
+            {
                 return Err(Error::unsupported("this TABLESAMPLE clause cannot run on the nodes")
                     .hint("Use BERNOULLI or SYSTEM with constant arguments."));
             }
@@ -214,12 +224,17 @@ unsafe fn make_plan(
         (*from).quals = match remote_filters.len() {
             0 => ptr::null_mut(),
             1 => remote_filters[0],
-            _ => pg_sys::makeBoolExpr(pg_sys::BoolExprType::AND_EXPR, list_of(remote_filters.iter().copied()), -1).cast(),
+            _ => {
+                pg_sys::makeBoolExpr(pg_sys::BoolExprType::AND_EXPR, list_of(remote_filters.iter().copied()), -1).cast()
+            }
         };
         (*query).jointree = from;
-        (*query).targetList = list_of(select.iter().enumerate().map(|(i, e)| {
-            pg_sys::makeTargetEntry((*e).cast(), i as i16 + 1, ptr::null_mut(), false)
-        }));
+        (*query).targetList = list_of(
+            select
+                .iter()
+                .enumerate()
+                .map(|(i, e)| pg_sys::makeTargetEntry((*e).cast(), i as i16 + 1, ptr::null_mut(), false)),
+        );
         let effect = lock_rows(root, rti, query, is_written);
 
         let sent = filters.parameters.expressions.len();
@@ -236,10 +251,17 @@ unsafe fn make_plan(
             reason: planner::fallback_reason(),
         };
 
-        let scan_tlist = list_of(needed.iter().enumerate().map(|(i, v)| {
-            pg_sys::makeTargetEntry(tree::copy(*v).cast(), i as i16 + 1, ptr::null_mut(), false)
-        }));
-        let tlist = if covers(tlist, rti, &needed) { tlist } else { pg_sys::make_tlist_from_pathtarget((*path).path.pathtarget) };
+        let scan_tlist = list_of(
+            needed
+                .iter()
+                .enumerate()
+                .map(|(i, v)| pg_sys::makeTargetEntry(tree::copy(*v).cast(), i as i16 + 1, ptr::null_mut(), false)),
+        );
+        let tlist = if covers(tlist, rti, &needed) {
+            tlist
+        } else {
+            pg_sys::make_tlist_from_pathtarget((*path).path.pathtarget)
+        };
         let node = pg_sys::make_foreignscan(
             tlist,
             list_of(filters.local.iter().copied()),
@@ -327,7 +349,12 @@ unsafe fn lock_rows(root: *mut pg_sys::PlannerInfo, rti: u32, query: *mut pg_sys
 }
 
 /// Which nodes can have matching rows: `key = value` or `key = ANY (array)` among the filters.
-unsafe fn choose_target(table: TableId, rti: u32, filters: &[*mut Node], parameters: &mut Parameters) -> Result<Target> {
+unsafe fn choose_target(
+    table: TableId,
+    rti: u32,
+    filters: &[*mut Node],
+    parameters: &mut Parameters,
+) -> Result<Target> {
     // SAFETY: filters are expressions over this relation and parameters.
     unsafe {
         let Some(map) = catalog_cache::cluster() else { return Ok(Target::All { table }) };

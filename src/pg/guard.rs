@@ -59,9 +59,7 @@ pub fn guarded<T>(body: impl FnOnce() -> Result<T>) -> T {
         // SAFETY: no Rust frame between here and Postgres owns anything.
         Settled::Thrown(error) => unsafe { ReThrowError(error) },
         Settled::Report(report) => unsafe { report.throw() },
-        Settled::Panic(payload) => unsafe {
-            pg_sys::panic::pgrx_extern_c_guard(move || resume_unwind(payload))
-        },
+        Settled::Panic(payload) => unsafe { pg_sys::panic::pgrx_extern_c_guard(move || resume_unwind(payload)) },
     }
 }
 

@@ -28,18 +28,13 @@ pub fn key_class(table: TableId) -> Result<KeyClass> {
         let cache = pg_sys::SysCacheIdentifier::PARTRELID as _;
         let tuple = pg_sys::SearchSysCache1(cache, pg_sys::Datum::from(pg_sys::Oid::from(table.0)));
         if tuple.is_null() {
-            return Err(Error::new(
-                sqlstate::WRONG_OBJECT_TYPE,
-                "table is not partitioned",
-            ));
+            return Err(Error::new(sqlstate::WRONG_OBJECT_TYPE, "table is not partitioned"));
         }
         let mut null = false;
         // pg_partitioned_table.partclass and partcollation
-        let class =
-            pg_sys::SysCacheGetAttr(cache, tuple, 6, &mut null).cast_mut_ptr::<pg_sys::oidvector>();
+        let class = pg_sys::SysCacheGetAttr(cache, tuple, 6, &mut null).cast_mut_ptr::<pg_sys::oidvector>();
         let class = *(*class).values.as_ptr();
-        let collation =
-            pg_sys::SysCacheGetAttr(cache, tuple, 7, &mut null).cast_mut_ptr::<pg_sys::oidvector>();
+        let collation = pg_sys::SysCacheGetAttr(cache, tuple, 7, &mut null).cast_mut_ptr::<pg_sys::oidvector>();
         let collation = *(*collation).values.as_ptr();
         pg_sys::ReleaseSysCache(tuple);
         Ok(KeyClass {
@@ -79,17 +74,11 @@ impl KeyHasher {
                 procedure = own(class.input_type);
             }
             if procedure == pg_sys::InvalidOid {
-                return Err(Error::new(
-                    sqlstate::WRONG_OBJECT_TYPE,
-                    "shard key has no extended hash function",
-                ));
+                return Err(Error::new(sqlstate::WRONG_OBJECT_TYPE, "shard key has no extended hash function"));
             }
             let mut function: pg_sys::FmgrInfo = std::mem::zeroed();
             pg_sys::fmgr_info(procedure, &mut function);
-            Ok(KeyHasher {
-                function,
-                collation: class.collation,
-            })
+            Ok(KeyHasher { function, collation: class.collation })
         }
     }
 
@@ -100,13 +89,7 @@ impl KeyHasher {
         // SAFETY: one key column, so one element each.
         let hash = unsafe {
             boundary(|| {
-                pg_sys::compute_partition_hash_value(
-                    1,
-                    &mut self.function,
-                    &mut self.collation,
-                    &mut value,
-                    &mut null,
-                )
+                pg_sys::compute_partition_hash_value(1, &mut self.function, &mut self.collation, &mut value, &mut null)
             })
         };
         group.shard_of_hash(hash)

@@ -52,8 +52,9 @@ pub unsafe fn prepare_conflict(query: *mut pg_sys::Query, expressions: &mut Vec<
         let mut vocabulary = Vocabulary::default();
         vocabulary.add_table(relid);
         let mut parameters = Parameters::default();
-        (*copy).onConflict =
-            parameters.extract((*copy).onConflict.cast(), &vocabulary, Volatile::PerRow).cast::<pg_sys::OnConflictExpr>();
+        (*copy).onConflict = parameters
+            .extract((*copy).onConflict.cast(), &vocabulary, Volatile::PerRow)
+            .cast::<pg_sys::OnConflictExpr>();
         let refused = shippable::why_not((*copy).onConflict.cast(), &vocabulary)
             .or_else(|| has_sublink((*copy).onConflict.cast()).then(|| "it has a subquery".to_string()));
         let updates = (*(*copy).onConflict).action == pg_sys::OnConflictAction::ONCONFLICT_UPDATE;
@@ -118,9 +119,12 @@ const TEMPLATE_PARAMETER: i32 = 60_000;
 unsafe fn has_sublink(node: *mut Node) -> bool {
     // SAFETY: a read-only walk.
     unsafe {
-        tree::walk(node, |n| {
-            if (*n).type_ == pg_sys::NodeTag::T_SubLink { tree::Visit::Stop } else { tree::Visit::Deeper }
-        })
+        tree::walk(
+            node,
+            |n| {
+                if (*n).type_ == pg_sys::NodeTag::T_SubLink { tree::Visit::Stop } else { tree::Visit::Deeper }
+            },
+        )
     }
 }
 
@@ -180,7 +184,8 @@ pub unsafe fn replace(
         let clauses = postcard::to_stdvec(clauses)
             .map_err(|e| Error::new(crate::error::sqlstate::INTERNAL, format!("cannot encode a plan: {e}")))?;
         (*scan).custom_private = list_of([kept.cast::<Node>(), tree::bytes_const(&clauses).cast()]);
-        (*scan).custom_exprs = list_of(expressions.iter().map(|e| pg_sys::expression_planner((*e).cast()).cast::<Node>()));
+        (*scan).custom_exprs =
+            list_of(expressions.iter().map(|e| pg_sys::expression_planner((*e).cast()).cast::<Node>()));
         Ok(scan.cast())
     }
 }
@@ -261,7 +266,12 @@ unsafe extern "C-unwind" fn explain_modify(
 }
 
 /// Names the nodes of a table, for EXPLAIN.
-pub unsafe fn explain_target(map: &ClusterMap, table: crate::catalog::TableId, operation: &str, es: *mut pg_sys::ExplainState) {
+pub unsafe fn explain_target(
+    map: &ClusterMap,
+    table: crate::catalog::TableId,
+    operation: &str,
+    es: *mut pg_sys::ExplainState,
+) {
     // SAFETY: EXPLAIN's own state.
     unsafe {
         explain::text(es, c"Operation", operation);

@@ -109,7 +109,11 @@ unsafe fn junk_column(plan: *mut pg_sys::Plan, name: &CStr) -> usize {
 }
 
 impl Modify {
-    pub unsafe fn begin(node: *mut pg_sys::CustomScanState, estate: *mut pg_sys::EState, eflags: i32) -> Result<Modify> {
+    pub unsafe fn begin(
+        node: *mut pg_sys::CustomScanState,
+        estate: *mut pg_sys::EState,
+        eflags: i32,
+    ) -> Result<Modify> {
         // SAFETY: everything is made in the query's memory and lives as long as the node.
         unsafe {
             let scan = (*node).ss.ps.plan.cast::<pg_sys::CustomScan>();
@@ -137,7 +141,8 @@ impl Modify {
             let old_slot = extra(&raw const pg_sys::TTSOpsVirtual);
             let new_slot = extra(&raw const pg_sys::TTSOpsVirtual);
             let source_desc = (*child).ps_ResultTupleDesc;
-            let source_slot = pg_sys::ExecInitExtraTupleSlot(estate, source_desc, &raw const pg_sys::TTSOpsMinimalTuple);
+            let source_slot =
+                pg_sys::ExecInitExtraTupleSlot(estate, source_desc, &raw const pg_sys::TTSOpsMinimalTuple);
 
             let returned_desc = (*(*node).ss.ss_ScanTupleSlot).tts_tupleDescriptor;
             let returned_slot =
@@ -234,7 +239,8 @@ impl Modify {
                     self.add_assignment(&tree::ints(colnos));
                 }
                 pg_sys::CmdType::CMD_MERGE => {
-                    for action in items::<pg_sys::MergeAction>(items::<pg_sys::List>((*self.plan).mergeActionLists)[0]) {
+                    for action in items::<pg_sys::MergeAction>(items::<pg_sys::List>((*self.plan).mergeActionLists)[0])
+                    {
                         let (tlist, out) = ((*action).targetList, self.new_slot);
                         let mut assignment = 0;
                         let projection = match (*action).commandType {
@@ -488,7 +494,10 @@ impl Modify {
             if self.node_of(target) != self.node_of(shard) {
                 if let Some(obstacle) = self.refuses_moves {
                     return Err(Error::unsupported("cannot move a row to another node by changing its shard key")
-                        .detail(format!("Table {} {obstacle}.", tuple::qualified_name(pg_sys::Oid::from(self.table.0)).replace('"', "")))
+                        .detail(format!(
+                            "Table {} {obstacle}.",
+                            tuple::qualified_name(pg_sys::Oid::from(self.table.0)).replace('"', "")
+                        ))
                         .hint("Delete the row and insert it with the new key."));
                 }
                 self.change(Operation::Delete, shard, ctid, Vec::new(), ptr::null_mut(), true);
@@ -542,23 +551,31 @@ impl Modify {
     }
 
     /// Finds the statement's ON CONFLICT clause by the first row's junk column.
-    unsafe fn choose_clause(&mut self, source: *mut pg_sys::TupleTableSlot, econtext: *mut pg_sys::ExprContext) -> Result<()> {
+    unsafe fn choose_clause(
+        &mut self,
+        source: *mut pg_sys::TupleTableSlot,
+        econtext: *mut pg_sys::ExprContext,
+    ) -> Result<()> {
         // SAFETY: the junk column is an int4 constant.
         unsafe {
             if self.conflict_column == 0 || self.clause.is_some() {
                 return Ok(());
             }
             let number = slot::attribute(source, self.conflict_column).map_or(0, |d| d.value());
-            let clause = self.clauses.get(number).cloned().ok_or_else(|| {
-                Error::new(sqlstate::INTERNAL, "an INSERT has lost its ON CONFLICT clause")
-            })?;
+            let clause = self
+                .clauses
+                .get(number)
+                .cloned()
+                .ok_or_else(|| Error::new(sqlstate::INTERNAL, "an INSERT has lost its ON CONFLICT clause"))?;
             if let Some(reason) = &clause.refused {
                 return Err(Error::unsupported("this ON CONFLICT clause cannot run on the nodes")
                     .detail(format!("The clause is evaluated where the row is, but {reason}.")));
             }
             if clause.updates && self.checks {
-                return Err(Error::unsupported("ON CONFLICT DO UPDATE with row security is not supported on a distributed table")
-                    .hint("Use INSERT ... ON CONFLICT DO NOTHING and UPDATE."));
+                return Err(Error::unsupported(
+                    "ON CONFLICT DO UPDATE with row security is not supported on a distributed table",
+                )
+                .hint("Use INSERT ... ON CONFLICT DO NOTHING and UPDATE."));
             }
             let text = TransmissionMode::enter();
             for (state, codec) in &mut self.clause_states[clause.first..clause.first + clause.parameters] {
@@ -697,7 +714,11 @@ impl Modify {
                 let (table, only_in) = if changes_shard { (&parent, Some(shard.as_str())) } else { (&shard, None) };
                 let mut params = Vec::new();
                 for (n, change) in chunk.iter().enumerate() {
-                    params.push(Param { oid: pg_sys::TIDOID.to_u32(), binary: true, value: Some(change.ctid.to_vec()) });
+                    params.push(Param {
+                        oid: pg_sys::TIDOID.to_u32(),
+                        binary: true,
+                        value: Some(change.ctid.to_vec()),
+                    });
                     params.push(Param { oid: 23, binary: true, value: Some((n as i32).to_be_bytes().to_vec()) });
                     params.extend(change.values.iter().cloned());
                 }

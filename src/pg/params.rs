@@ -142,11 +142,33 @@ unsafe fn is_scalar_expression(node: *mut Node) -> bool {
     // SAFETY: every node has a tag.
     matches!(
         unsafe { (*node).type_ },
-        T_Param | T_FuncExpr | T_OpExpr | T_DistinctExpr | T_NullIfExpr | T_ScalarArrayOpExpr | T_BoolExpr
-            | T_RelabelType | T_CoerceViaIO | T_ArrayCoerceExpr | T_ConvertRowtypeExpr | T_CollateExpr | T_CaseExpr
-            | T_ArrayExpr | T_RowExpr | T_RowCompareExpr | T_CoalesceExpr | T_MinMaxExpr | T_SQLValueFunction
-            | T_XmlExpr | T_NullTest | T_BooleanTest | T_CoerceToDomain | T_NextValueExpr | T_SubscriptingRef
-            | T_FieldSelect | T_Const
+        T_Param
+            | T_FuncExpr
+            | T_OpExpr
+            | T_DistinctExpr
+            | T_NullIfExpr
+            | T_ScalarArrayOpExpr
+            | T_BoolExpr
+            | T_RelabelType
+            | T_CoerceViaIO
+            | T_ArrayCoerceExpr
+            | T_ConvertRowtypeExpr
+            | T_CollateExpr
+            | T_CaseExpr
+            | T_ArrayExpr
+            | T_RowExpr
+            | T_RowCompareExpr
+            | T_CoalesceExpr
+            | T_MinMaxExpr
+            | T_SQLValueFunction
+            | T_XmlExpr
+            | T_NullTest
+            | T_BooleanTest
+            | T_CoerceToDomain
+            | T_NextValueExpr
+            | T_SubscriptingRef
+            | T_FieldSelect
+            | T_Const
     )
 }
 
@@ -157,8 +179,18 @@ unsafe fn stands_alone(node: *mut Node) -> bool {
     unsafe {
         !pg_sys::expression_returns_set(node)
             && !tree::walk(node, |n| match (*n).type_ {
-                T_Var | T_Aggref | T_WindowFunc | T_GroupingFunc | T_SubLink | T_SubPlan | T_AlternativeSubPlan
-                | T_PlaceHolderVar | T_CaseTestExpr | T_CoerceToDomainValue | T_CurrentOfExpr | T_MergeAction
+                T_Var
+                | T_Aggref
+                | T_WindowFunc
+                | T_GroupingFunc
+                | T_SubLink
+                | T_SubPlan
+                | T_AlternativeSubPlan
+                | T_PlaceHolderVar
+                | T_CaseTestExpr
+                | T_CoerceToDomainValue
+                | T_CurrentOfExpr
+                | T_MergeAction
                 | T_SetToDefault => Visit::Stop,
                 T_Param if !is_value_param(n) => Visit::Stop,
                 _ => Visit::Deeper,

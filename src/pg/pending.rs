@@ -87,7 +87,11 @@ pub fn flush() -> Result<()> {
         if changes[i].must_match && stream.rows_affected() == 0 {
             return Err(Error::new(
                 SqlState::new("XX001"),
-                format!("the copy of reference table {} on node \"{}\" has diverged", changes[i].table, map.node_name(node)),
+                format!(
+                    "the copy of reference table {} on node \"{}\" has diverged",
+                    changes[i].table,
+                    map.node_name(node)
+                ),
             )
             .detail("A row changed here was not found there.")
             .hint("Copy the table again with sharding.undistribute_table() and sharding.replicate_table()."));

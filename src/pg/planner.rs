@@ -93,7 +93,10 @@ pub unsafe fn tables(query: *mut pg_sys::Query, map: &ClusterMap) -> Tables {
                 pg_sys::NodeTag::T_RangeTblEntry => {
                     let rte = n.cast::<pg_sys::RangeTblEntry>();
                     found.secured |= !(*rte).securityQuals.is_null() || (*rte).security_barrier;
-                    if (*rte).rtekind == pg_sys::RTEKind::RTE_RELATION && (*rte).relkind as u8 != b'c' && (*rte).relkind as u8 != b'v' {
+                    if (*rte).rtekind == pg_sys::RTEKind::RTE_RELATION
+                        && (*rte).relkind as u8 != b'c'
+                        && (*rte).relkind as u8 != b'v'
+                    {
                         let table = TableId((*rte).relid.to_u32());
                         match map.table(table) {
                             Some(t) if t.is_distributed() => {
@@ -186,7 +189,9 @@ unsafe fn plan(
         PLANNING.with(|p| {
             p.borrow_mut().push(Planning {
                 written: tables.written.clone(),
-                reads_only: !tables.modifies && !tables.locks && !pg_sys::contain_volatile_functions_not_nextval(query.cast()),
+                reads_only: !tables.modifies
+                    && !tables.locks
+                    && !pg_sys::contain_volatile_functions_not_nextval(query.cast()),
                 reason: Some(reason),
             });
         });

@@ -172,11 +172,8 @@ impl<'a> Reader<'a> {
                     if let Some((_, attno)) = self.map.distribution(table)
                         && let Ok(class) = hash::key_class(table)
                     {
-                        let key = Term::Column {
-                            relation: base + index as usize,
-                            attno,
-                            family: class.family.to_u32(),
-                        };
+                        let key =
+                            Term::Column { relation: base + index as usize, attno, family: class.family.to_u32() };
                         level.keys.push((table, key));
                     }
                 }
@@ -213,7 +210,8 @@ impl<'a> Reader<'a> {
                     if pg_sys::get_op_opfamily_strategy((*op).opno, pg_sys::Oid::from(family)) != 1 {
                         continue;
                     }
-                    if let (Some(a), Some(b)) = (self.term(args[0], family, frames), self.term(args[1], family, frames)) {
+                    if let (Some(a), Some(b)) = (self.term(args[0], family, frames), self.term(args[1], family, frames))
+                    {
                         level.equalities.push((a, b));
                     }
                 }

@@ -65,7 +65,11 @@ pub unsafe fn plan(
             Ok(choice) => choice,
             Err(reason) => return Ok(Err(reason)),
         };
-        let returns = if (*query).commandType == pg_sys::CmdType::CMD_SELECT { (*query).targetList } else { (*query).returningList };
+        let returns = if (*query).commandType == pg_sys::CmdType::CMD_SELECT {
+            (*query).targetList
+        } else {
+            (*query).returningList
+        };
         let outputs: Vec<*mut pg_sys::TargetEntry> =
             items::<pg_sys::TargetEntry>(returns).into_iter().filter(|t| !(**t).resjunk).collect();
         let effect = if tables.modifies {
@@ -123,11 +127,14 @@ unsafe fn refuses(query: *mut pg_sys::Query, map: &ClusterMap, tables: &Tables) 
                     return (!sources.is_empty()).then(|| "it inserts more than one row".into());
                 }
                 if q.commandType == pg_sys::CmdType::CMD_UPDATE
-                    && items::<pg_sys::TargetEntry>(q.targetList).into_iter().any(|t| !(*t).resjunk && (*t).resno == key)
+                    && items::<pg_sys::TargetEntry>(q.targetList)
+                        .into_iter()
+                        .any(|t| !(*t).resjunk && (*t).resno == key)
                 {
                     return Some("it changes the shard key".into());
                 }
-                if items::<pg_sys::TargetEntry>(q.targetList).into_iter().any(|t| is_part_assignment((*t).expr.cast())) {
+                if items::<pg_sys::TargetEntry>(q.targetList).into_iter().any(|t| is_part_assignment((*t).expr.cast()))
+                {
                     return Some("a part of a column is assigned".into());
                 }
                 None

@@ -73,9 +73,8 @@ impl Scan {
                 }
             }
             let exprs = (*plan).fdw_exprs;
-            let states = tree::items::<pg_sys::ExprState>(boundary(|| {
-                pg_sys::ExecInitExprList(exprs, &mut (*node).ss.ps)
-            }));
+            let states =
+                tree::items::<pg_sys::ExprState>(boundary(|| pg_sys::ExecInitExprList(exprs, &mut (*node).ss.ps)));
             let parameters = tree::items::<pg_sys::Node>(exprs)
                 .into_iter()
                 .zip(states)
@@ -485,9 +484,7 @@ unsafe fn is_whole_transaction(estate: *mut pg_sys::EState) -> bool {
             return false;
         }
         let stmts = tree::items::<pg_sys::PlannedStmt>((*portal).stmts);
-        stmts.len() == 1
-            && stmts[0] == (*estate).es_plannedstmt
-            && crate::pg::session::used_in_transaction().is_empty()
+        stmts.len() == 1 && stmts[0] == (*estate).es_plannedstmt && crate::pg::session::used_in_transaction().is_empty()
     }
 }
 

@@ -5,8 +5,8 @@
 //! own or belong to a column of a sharded table of the query: those exist on every node that has
 //! the table. What is not shippable is computed on the coordinator: always right, only slower.
 
-use crate::pg::tree::{self, Node, Visit};
 use crate::node_as;
+use crate::pg::tree::{self, Node, Visit};
 use pgrx::pg_sys;
 use std::collections::HashSet;
 use std::ffi::{CStr, c_void};
@@ -81,14 +81,28 @@ unsafe fn node_reason(node: *mut Node, vocabulary: &Vocabulary) -> Option<String
     // SAFETY: the tag says what the node is.
     unsafe {
         match (*node).type_ {
-            pg_sys::NodeTag::T_Query | pg_sys::NodeTag::T_RangeTblEntry | pg_sys::NodeTag::T_TargetEntry
-            | pg_sys::NodeTag::T_List | pg_sys::NodeTag::T_FromExpr | pg_sys::NodeTag::T_JoinExpr
-            | pg_sys::NodeTag::T_RangeTblRef | pg_sys::NodeTag::T_GroupingSet
-            | pg_sys::NodeTag::T_WindowClause | pg_sys::NodeTag::T_CommonTableExpr | pg_sys::NodeTag::T_SetOperationStmt
-            | pg_sys::NodeTag::T_OnConflictExpr | pg_sys::NodeTag::T_InferenceElem | pg_sys::NodeTag::T_RangeTblFunction
-            | pg_sys::NodeTag::T_TableFunc | pg_sys::NodeTag::T_MergeAction | pg_sys::NodeTag::T_TableSampleClause
-            | pg_sys::NodeTag::T_CTESearchClause | pg_sys::NodeTag::T_CTECycleClause | pg_sys::NodeTag::T_IntList
-            | pg_sys::NodeTag::T_OidList | pg_sys::NodeTag::T_RowMarkClause => return None,
+            pg_sys::NodeTag::T_Query
+            | pg_sys::NodeTag::T_RangeTblEntry
+            | pg_sys::NodeTag::T_TargetEntry
+            | pg_sys::NodeTag::T_List
+            | pg_sys::NodeTag::T_FromExpr
+            | pg_sys::NodeTag::T_JoinExpr
+            | pg_sys::NodeTag::T_RangeTblRef
+            | pg_sys::NodeTag::T_GroupingSet
+            | pg_sys::NodeTag::T_WindowClause
+            | pg_sys::NodeTag::T_CommonTableExpr
+            | pg_sys::NodeTag::T_SetOperationStmt
+            | pg_sys::NodeTag::T_OnConflictExpr
+            | pg_sys::NodeTag::T_InferenceElem
+            | pg_sys::NodeTag::T_RangeTblFunction
+            | pg_sys::NodeTag::T_TableFunc
+            | pg_sys::NodeTag::T_MergeAction
+            | pg_sys::NodeTag::T_TableSampleClause
+            | pg_sys::NodeTag::T_CTESearchClause
+            | pg_sys::NodeTag::T_CTECycleClause
+            | pg_sys::NodeTag::T_IntList
+            | pg_sys::NodeTag::T_OidList
+            | pg_sys::NodeTag::T_RowMarkClause => return None,
             pg_sys::NodeTag::T_SortGroupClause => {
                 let clause = node.cast::<pg_sys::SortGroupClause>();
                 return [(*clause).eqop, (*clause).sortop]
@@ -114,13 +128,12 @@ unsafe fn node_reason(node: *mut Node, vocabulary: &Vocabulary) -> Option<String
         }
         let result_type = pg_sys::exprType(node);
         // Subquery outputs and row constructors may be records: they print as ROW(...).
-        if result_type != pg_sys::InvalidOid
-            && result_type != pg_sys::RECORDOID
-            && !vocabulary.has_type(result_type)
-        {
+        if result_type != pg_sys::InvalidOid && result_type != pg_sys::RECORDOID && !vocabulary.has_type(result_type) {
             return Some(format!("the nodes may not have type \"{}\"", type_name(result_type)));
         }
-        if !vocabulary.has_collation(pg_sys::exprCollation(node)) || !vocabulary.has_collation(pg_sys::exprInputCollation(node)) {
+        if !vocabulary.has_collation(pg_sys::exprCollation(node))
+            || !vocabulary.has_collation(pg_sys::exprInputCollation(node))
+        {
             return Some("the nodes may not have a collation it uses".into());
         }
         if let Some(agg) = node_as!(node, T_Aggref) {
@@ -192,7 +205,8 @@ pub unsafe fn function_reason(function: pg_sys::Oid) -> Option<String> {
             b'i' => None,
             b's' => {
                 let name = function_name(function);
-                depends_on_session(&name, function.to_u32()).then(|| format!("function \"{name}\" depends on this session"))
+                depends_on_session(&name, function.to_u32())
+                    .then(|| format!("function \"{name}\" depends on this session"))
             }
             _ => {
                 let name = function_name(function);
@@ -207,16 +221,52 @@ pub unsafe fn function_reason(function: pg_sys::Oid) -> Option<String> {
 fn depends_on_session(name: &str, oid: u32) -> bool {
     const AGE_SINCE_TODAY: [u32; 2] = [1386, 2059];
     const NAMES: [&str; 22] = [
-        "now", "transaction_timestamp", "statement_timestamp", "current_setting", "current_user", "session_user",
-        "current_database", "current_schema", "current_schemas", "version", "getdatabaseencoding", "format_type",
-        "obj_description", "col_description", "shobj_description", "cash_in", "cash_out", "to_tsvector", "ts_headline",
-        "regclass", "text_regclass", "cursor_to_xml",
+        "now",
+        "transaction_timestamp",
+        "statement_timestamp",
+        "current_setting",
+        "current_user",
+        "session_user",
+        "current_database",
+        "current_schema",
+        "current_schemas",
+        "version",
+        "getdatabaseencoding",
+        "format_type",
+        "obj_description",
+        "col_description",
+        "shobj_description",
+        "cash_in",
+        "cash_out",
+        "to_tsvector",
+        "ts_headline",
+        "regclass",
+        "text_regclass",
+        "cursor_to_xml",
     ];
     AGE_SINCE_TODAY.contains(&oid)
         || NAMES.contains(&name)
-        || ["pg_", "has_", "inet_client", "inet_server", "to_reg", "reg", "txid_", "currtid", "table_to_xml",
-            "query_to_xml", "schema_to_xml", "database_to_xml", "row_security", "to_tsquery", "plainto_tsquery",
-            "phraseto_tsquery", "websearch_to_tsquery", "json_to_tsvector", "jsonb_to_tsvector"]
-            .iter()
-            .any(|prefix| name.starts_with(prefix))
+        || [
+            "pg_",
+            "has_",
+            "inet_client",
+            "inet_server",
+            "to_reg",
+            "reg",
+            "txid_",
+            "currtid",
+            "table_to_xml",
+            "query_to_xml",
+            "schema_to_xml",
+            "database_to_xml",
+            "row_security",
+            "to_tsquery",
+            "plainto_tsquery",
+            "phraseto_tsquery",
+            "websearch_to_tsquery",
+            "json_to_tsvector",
+            "jsonb_to_tsvector",
+        ]
+        .iter()
+        .any(|prefix| name.starts_with(prefix))
 }

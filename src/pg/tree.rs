@@ -111,12 +111,9 @@ unsafe fn descend(node: *mut Node, context: *mut c_void) -> bool {
     // SAFETY: the walkers of nodeFuncs.c accept any node below a Query.
     unsafe {
         match (*node).type_ {
-            pg_sys::NodeTag::T_Query => pg_sys::query_tree_walker(
-                node.cast(),
-                Some(walk_step),
-                context,
-                pg_sys::QTW_EXAMINE_RTES_BEFORE as i32,
-            ),
+            pg_sys::NodeTag::T_Query => {
+                pg_sys::query_tree_walker(node.cast(), Some(walk_step), context, pg_sys::QTW_EXAMINE_RTES_BEFORE as i32)
+            }
             pg_sys::NodeTag::T_RangeTblEntry => false, // its parts are walked by query_tree_walker
             _ => pg_sys::expression_tree_walker(node, Some(walk_step), context),
         }
@@ -210,15 +207,7 @@ pub unsafe fn bytes_const(bytes: &[u8]) -> *mut pg_sys::Const {
         let varlena = pg_sys::palloc(size).cast::<u8>();
         pgrx::set_varsize_4b(varlena.cast(), size as i32);
         ptr::copy_nonoverlapping(bytes.as_ptr(), varlena.add(pg_sys::VARHDRSZ), bytes.len());
-        pg_sys::makeConst(
-            pg_sys::BYTEAOID,
-            -1,
-            pg_sys::InvalidOid,
-            -1,
-            pg_sys::Datum::from(varlena),
-            false,
-            false,
-        )
+        pg_sys::makeConst(pg_sys::BYTEAOID, -1, pg_sys::InvalidOid, -1, pg_sys::Datum::from(varlena), false, false)
     }
 }
 

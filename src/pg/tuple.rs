@@ -151,7 +151,8 @@ pub unsafe fn move_obstacle(relation: pg_sys::Relation) -> Option<&'static str> 
 pub unsafe fn primary_key(relation: pg_sys::Relation) -> Vec<i16> {
     // SAFETY: the relation is open; the set is palloc'd.
     unsafe {
-        let set = pg_sys::RelationGetIndexAttrBitmap(relation, pg_sys::IndexAttrBitmapKind::INDEX_ATTR_BITMAP_PRIMARY_KEY);
+        let set =
+            pg_sys::RelationGetIndexAttrBitmap(relation, pg_sys::IndexAttrBitmapKind::INDEX_ATTR_BITMAP_PRIMARY_KEY);
         let mut members = Vec::new();
         let mut member = -1;
         loop {

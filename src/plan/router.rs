@@ -134,8 +134,10 @@ mod tests {
 
     #[test]
     fn a_subquery_uses_what_is_known_outside() {
-        let sub = Level { equalities: vec![(column(1, 1), column(0, 1))], keys: vec![(B, column(1, 1))], inner: vec![] };
-        let level = Level { equalities: vec![(column(0, 1), Term::Value(3))], keys: vec![(A, column(0, 1))], inner: vec![sub] };
+        let sub =
+            Level { equalities: vec![(column(1, 1), column(0, 1))], keys: vec![(B, column(1, 1))], inner: vec![] };
+        let level =
+            Level { equalities: vec![(column(0, 1), Term::Value(3))], keys: vec![(A, column(0, 1))], inner: vec![sub] };
         assert_eq!(pins(&level), Ok(vec![(A, 3), (B, 3)]));
     }
 

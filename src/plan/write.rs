@@ -56,7 +56,15 @@ fn returning(alias: &str, leading: &str, columns: &[String]) -> String {
 
 /// `head` is `INSERT INTO table [AS alias] (columns)`, `tail` an ON CONFLICT clause that uses the
 /// parameters `$1..$reserved`.
-pub fn insert(head: &str, columns: &[TargetColumn], rows: usize, reserved: usize, tail: &str, alias: &str, wanted: &[String]) -> String {
+pub fn insert(
+    head: &str,
+    columns: &[TargetColumn],
+    rows: usize,
+    reserved: usize,
+    tail: &str,
+    alias: &str,
+    wanted: &[String],
+) -> String {
     let types: Vec<&str> = columns.iter().map(|c| c.type_name.as_str()).collect();
     let source = if columns.is_empty() { "DEFAULT VALUES".to_string() } else { values(&types, rows, reserved + 1) };
     let separator = if tail.is_empty() { "" } else { " " };

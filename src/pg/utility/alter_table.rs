@@ -159,8 +159,7 @@ unsafe fn form(table: &DistributedTable, relid: Oid, command: *mut pg_sys::Alter
         let name = tree::text((*command).name);
         let quoted = quote_identifier(&name);
         let cascade = if (*command).behavior == pg_sys::DropBehavior::DROP_CASCADE { " CASCADE" } else { "" };
-        let may_need_objects =
-            matches!(kind, AT_AddColumn | AT_ColumnDefault | AT_AddConstraint | AT_AlterColumnType);
+        let may_need_objects = matches!(kind, AT_AddColumn | AT_ColumnDefault | AT_AddConstraint | AT_AlterColumnType);
         let verdict = verdict(table, kind, &name);
         let mut form = Form { verdict, column: name, text: None, existed: false, may_need_objects };
         match kind {

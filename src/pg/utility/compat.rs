@@ -88,8 +88,7 @@ pub fn may_maintain(relation: pg_sys::Oid) -> bool {
             || pg_sys::object_ownercheck(pg_sys::DatabaseRelationId, database, user);
         #[cfg(any(feature = "pg17", feature = "pg18"))]
         return pg_sys::object_ownercheck(pg_sys::DatabaseRelationId, database, user)
-            || pg_sys::pg_class_aclcheck(relation, user, pg_sys::ACL_MAINTAIN as _)
-                == pg_sys::AclResult::ACLCHECK_OK;
+            || pg_sys::pg_class_aclcheck(relation, user, pg_sys::ACL_MAINTAIN as _) == pg_sys::AclResult::ACLCHECK_OK;
     }
 }
 

@@ -8,8 +8,8 @@
 use crate::catalog::{ClusterMap, TableId};
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::bulk::BulkLoader;
-use crate::pg::utility::compat;
 use crate::pg::guard::boundary;
+use crate::pg::utility::compat;
 use crate::pg::utility::{Call, raw, relation, tree};
 use pgrx::pg_sys;
 use std::ffi::CStr;

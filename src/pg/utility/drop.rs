@@ -115,7 +115,8 @@ pub fn propagate(call: &Call, map: &Rc<ClusterMap>, seen: &Seen) -> Result<()> {
 /// Types that went together with tables (`DROP SCHEMA ... CASCADE`) go on the nodes, too, unless
 /// something there still needs them.
 fn drop_types(map: &ClusterMap, seen: &Seen) -> Result<()> {
-    let gone = |name: &&String| !name.ends_with("[]") && seen.tables.iter().all(|t| unquoted(&t.name) != unquoted(name));
+    let gone =
+        |name: &&String| !name.ends_with("[]") && seen.tables.iter().all(|t| unquoted(&t.name) != unquoted(name));
     let steps: String = seen
         .types
         .iter()

@@ -52,11 +52,7 @@ pub fn set_constraints(call: &Call) -> After {
 }
 
 /// Runs a statement for each shard of a table, on its node; none for a reference table.
-pub fn tell_shards(
-    map: &ClusterMap,
-    table: &DistributedTable,
-    statement: impl Fn(&str) -> String,
-) -> Result<()> {
+pub fn tell_shards(map: &ClusterMap, table: &DistributedTable, statement: impl Fn(&str) -> String) -> Result<()> {
     let mut work = Vec::new();
     for node in map.node_ids() {
         work.extend(shards_on(map, table, node).iter().map(|shard| (node, statement(shard))));

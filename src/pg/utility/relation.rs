@@ -109,7 +109,9 @@ pub unsafe fn object(
         // RENAME, SET SCHEMA and OWNER name a type by a list; get_object_address wants a TypeName.
         let kind = match kind {
             pg_sys::ObjectType::OBJECT_DOMCONSTRAINT
-                if crate::pg::tree::items::<pg_sys::Node>(object.cast()).first().is_some_and(|n| (**n).type_ != pg_sys::NodeTag::T_TypeName) =>
+                if crate::pg::tree::items::<pg_sys::Node>(object.cast())
+                    .first()
+                    .is_some_and(|n| (**n).type_ != pg_sys::NodeTag::T_TypeName) =>
             {
                 pg_sys::ObjectType::OBJECT_DOMAIN
             }

@@ -18,9 +18,7 @@ pub fn run(call: &Call, map: &ClusterMap) -> Result<bool> {
     // SAFETY: the tag was read; the statement outlives the call.
     unsafe {
         let commands = tree::items::<pg_sys::AlterTableCmd>((*statement).cmds);
-        let ours = |c: &*mut pg_sys::AlterTableCmd| {
-            matches!((**c).subtype, AT_SetRelOptions | AT_ResetRelOptions)
-        };
+        let ours = |c: &*mut pg_sys::AlterTableCmd| matches!((**c).subtype, AT_SetRelOptions | AT_ResetRelOptions);
         if (*statement).objtype != ObjectType::OBJECT_TABLE || !commands.iter().all(ours) {
             return Ok(false);
         }
@@ -30,9 +28,7 @@ pub fn run(call: &Call, map: &ClusterMap) -> Result<bool> {
         };
         if !compat::owns(relid) {
             let name = pg_sys::get_rel_name(relid);
-            boundary(|| {
-                raw::aclcheck_error(pg_sys::AclResult::ACLCHECK_NOT_OWNER, ObjectType::OBJECT_TABLE, name)
-            });
+            boundary(|| raw::aclcheck_error(pg_sys::AclResult::ACLCHECK_NOT_OWNER, ObjectType::OBJECT_TABLE, name));
         }
         pg_sys::LockRelationOid(relid, pg_sys::ShareUpdateExclusiveLock as _);
         let actions = commas(commands.iter().map(|c| action(*c)));

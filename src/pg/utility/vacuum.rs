@@ -10,8 +10,8 @@
 use crate::catalog::{ClusterMap, DistributedTable, TableId, quote_identifier, quote_literal};
 use crate::ddl::text::commas;
 use crate::error::Result;
-use crate::pg::utility::compat;
 use crate::pg::session::{self, Access};
+use crate::pg::utility::compat;
 use crate::pg::utility::{Call, column_statistics, names, nodes, relation, tree};
 use pgrx::pg_sys::{self, NodeTag, Oid, ReindexObjectType};
 
