@@ -28,8 +28,7 @@ fn a_killed_test_process_leaves_no_server() {
     const CHILD: &str = "SHARDING_TEST_CHILD";
     if let Some(file) = std::env::var_os(CHILD) {
         let plain = Plain::start();
-        let text =
-            format!("{}\n{}", plain.server().pid(), plain.server().data_directory().display());
+        let text = format!("{}\n{}", plain.server().pid(), plain.server().data_directory().display());
         std::fs::write(file, text).unwrap();
         std::thread::sleep(Duration::from_secs(60));
         return;

@@ -33,9 +33,8 @@ impl Cluster {
     pub fn start_with(nodes: usize, settings: Settings) -> Cluster {
         let cluster = Cluster::start_unconfigured(nodes, settings);
         let mut client = cluster.client();
-        let failed = |what: &str, error: postgres::Error| -> ! {
-            panic!("{what}: {error:?}\n{}", cluster.coordinator.log())
-        };
+        let failed =
+            |what: &str, error: postgres::Error| -> ! { panic!("{what}: {error:?}\n{}", cluster.coordinator.log()) };
         if let Err(error) = client.batch_execute("CREATE EXTENSION sharding") {
             failed("CREATE EXTENSION", error);
         }
@@ -59,13 +58,10 @@ impl Cluster {
                     scope.spawn(move || Server::create(scratch, &name, Build::Stock, settings.node))
                 })
                 .collect();
-            let coordinator =
-                Server::create(scratch, "coordinator", Build::Coordinator, settings.coordinator);
+            let coordinator = Server::create(scratch, "coordinator", Build::Coordinator, settings.coordinator);
             let nodes = starting
                 .into_iter()
-                .map(|thread| {
-                    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-                })
+                .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
                 .collect();
             (coordinator, nodes)
         });
@@ -74,11 +70,7 @@ impl Cluster {
 
     /// The call that adds `server` under its own name, e.g. to add a node later.
     pub fn add_node_call(&self, server: &Server) -> String {
-        format!(
-            "sharding.add_node('{}', '127.0.0.1', {}, 'app', 'postgres')",
-            server.name(),
-            server.port()
-        )
+        format!("sharding.add_node('{}', '127.0.0.1', {}, 'app', 'postgres')", server.name(), server.port())
     }
 
     /// The coordinator.

@@ -52,12 +52,7 @@ impl Pair {
     }
 
     /// As [`Pair::check`]; `input` is what a COPY FROM STDIN in it reads.
-    pub fn check_with_input(
-        &mut self,
-        sql: &str,
-        input: Option<&[u8]>,
-        order: Order,
-    ) -> Result<(), String> {
+    pub fn check_with_input(&mut self, sql: &str, input: Option<&[u8]>, order: Order) -> Result<(), String> {
         let left = self.left.run_with_input(sql, input);
         let right = self.right.run_with_input(sql, input);
         if let Some(text) = difference(&left, &right, order) {
@@ -102,8 +97,7 @@ pub fn difference(left: &[Reply], right: &[Reply], order: Order) -> Option<Strin
             return Some(format!("statement {}: {text}", number + 1));
         }
     }
-    (left.len() != right.len())
-        .then(|| format!("{} statements on the left, {} right", left.len(), right.len()))
+    (left.len() != right.len()).then(|| format!("{} statements on the left, {} right", left.len(), right.len()))
 }
 
 fn reply_difference(left: &Reply, right: &Reply, order: Order) -> Option<String> {

@@ -31,16 +31,15 @@ impl Installation {
     }
 
     fn from_environment() -> Installation {
-        let pgroot_bin = PathBuf::from(variable("SHARDING_PGROOT_BIN").expect(
-            "SHARDING_PGROOT_BIN is not set; run `make test`, or: make build && eval \"$(scripts/env)\"",
-        ));
+        let pgroot_bin = PathBuf::from(
+            variable("SHARDING_PGROOT_BIN")
+                .expect("SHARDING_PGROOT_BIN is not set; run `make test`, or: make build && eval \"$(scripts/env)\""),
+        );
         let template = PathBuf::from(
-            variable("SHARDING_TEMPLATE")
-                .expect("SHARDING_TEMPLATE is not set; run: eval \"$(scripts/env)\""),
+            variable("SHARDING_TEMPLATE").expect("SHARDING_TEMPLATE is not set; run: eval \"$(scripts/env)\""),
         );
         Installation {
-            stock_bin: variable("SHARDING_STOCK_BIN")
-                .map_or_else(|| pgroot_bin.clone(), PathBuf::from),
+            stock_bin: variable("SHARDING_STOCK_BIN").map_or_else(|| pgroot_bin.clone(), PathBuf::from),
             run_as: variable("SHARDING_RUN_AS").map(|user| (id("-u", &user), id("-g", &user))),
             library_path: variable("SHARDING_LIBRARY_PATH"),
             pgroot_bin,

@@ -73,14 +73,8 @@ impl Server {
         if Scratch::keep() {
             fs::write(folder.join("keep"), "").expect("cannot write");
         }
-        let mut server = Server {
-            name: name.to_owned(),
-            build,
-            folder,
-            port: 0,
-            settings: settings.to_owned(),
-            running: None,
-        };
+        let mut server =
+            Server { name: name.to_owned(), build, folder, port: 0, settings: settings.to_owned(), running: None };
         for _ in 0..10 {
             server.port = free_port();
             match server.try_start() {
@@ -154,9 +148,7 @@ impl Server {
 
     /// Its log so far.
     pub fn log(&self) -> String {
-        fs::read(self.folder.join("log"))
-            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-            .unwrap_or_default()
+        fs::read(self.folder.join("log")).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
     }
 
     /// Its data directory.
@@ -179,12 +171,7 @@ impl Server {
     /// What [`Server::client_as`] connects with, to be changed at will.
     pub fn config(&self, role: &str) -> postgres::Config {
         let mut config = postgres::Config::new();
-        config
-            .host("127.0.0.1")
-            .port(self.port)
-            .user(role)
-            .dbname("app")
-            .connect_timeout(Duration::from_secs(20));
+        config.host("127.0.0.1").port(self.port).user(role).dbname("app").connect_timeout(Duration::from_secs(20));
         config
     }
 
@@ -284,8 +271,7 @@ impl Server {
             self.settings,
         );
         // The file is there, of the servers' user, from the template.
-        fs::write(self.data_directory().join("server.conf"), text)
-            .expect("cannot write server.conf");
+        fs::write(self.data_directory().join("server.conf"), text).expect("cannot write server.conf");
     }
 }
 
@@ -328,6 +314,5 @@ impl Running {
 fn accepts_connections(data: &Path, postmaster: u32) -> bool {
     let Ok(text) = fs::read_to_string(data.join("postmaster.pid")) else { return false };
     let mut lines = text.lines();
-    lines.next() == Some(postmaster.to_string().as_str())
-        && lines.nth(6).is_some_and(|status| status.trim() == "ready")
+    lines.next() == Some(postmaster.to_string().as_str()) && lines.nth(6).is_some_and(|status| status.trim() == "ready")
 }

@@ -42,12 +42,10 @@ impl Session {
         stream.set_nodelay(true).expect("cannot set TCP_NODELAY");
         // Beyond the servers' statement_timeout: a server that is stuck must not hold up all tests.
         stream.set_read_timeout(Some(Duration::from_secs(240))).expect("cannot set a timeout");
-        let mut session =
-            Session { stream, received: BytesMut::new(), status: b'?', notices: Vec::new() };
+        let mut session = Session { stream, received: BytesMut::new(), status: b'?', notices: Vec::new() };
 
         let mut message = BytesMut::new();
-        let parameters =
-            [("user", role), ("database", "app"), ("application_name", "sharding tests")];
+        let parameters = [("user", role), ("database", "app"), ("application_name", "sharding tests")];
         frontend::startup_message(parameters, &mut message).expect("no NUL in a parameter");
         session.send(&message);
         let replies = session.read_replies(None);
@@ -156,9 +154,7 @@ impl Session {
             Some(data) => {
                 // In pieces that do not end with a line, as a client may send them.
                 for piece in data.chunks(8_191) {
-                    frontend::CopyData::new(Bytes::copy_from_slice(piece))
-                        .expect("short")
-                        .write(&mut message);
+                    frontend::CopyData::new(Bytes::copy_from_slice(piece)).expect("short").write(&mut message);
                 }
                 frontend::copy_done(&mut message);
             }
