@@ -133,3 +133,13 @@ RELEASE s2;
 -- @ordered
 FETCH 2 FROM c;
 COMMIT;
+
+-- scrolling over a routed query
+BEGIN;
+DECLARE back SCROLL CURSOR FOR SELECT seq, kind FROM events WHERE item_id = 7 ORDER BY seq;
+FETCH 2 FROM back;
+FETCH BACKWARD 1 FROM back;
+FETCH LAST FROM back;
+FETCH FIRST FROM back;
+COMMIT;
+SELECT row(id, k) FROM items WHERE id = 3;

@@ -183,7 +183,13 @@ unsafe fn plan(
     unsafe {
         let tables = tables(query, map);
         let reason = match route::plan(query, map, &tables)? {
-            Ok(planned) => return Ok(planned),
+            Ok(planned) => {
+                if options & pg_sys::CURSOR_OPT_SCROLL as c_int != 0 {
+                    // The scan cannot run backwards.
+                    (*planned).planTree = pg_sys::materialize_finished_plan((*planned).planTree);
+                }
+                return Ok(planned);
+            }
             Err(reason) => reason,
         };
         PLANNING.with(|p| {

@@ -32,6 +32,20 @@ pub unsafe fn plan(
         if let Some(reason) = refuses(query, map, tables) {
             return Ok(Err(reason));
         }
+        let returns = if (*query).commandType == pg_sys::CmdType::CMD_SELECT {
+            (*query).targetList
+        } else {
+            (*query).returningList
+        };
+        let outputs: Vec<*mut pg_sys::TargetEntry> =
+            items::<pg_sys::TargetEntry>(returns).into_iter().filter(|t| !(**t).resjunk).collect();
+        if outputs
+            .iter()
+            .any(|t| matches!(pg_sys::exprType((**t).expr.cast()), pg_sys::RECORDOID | pg_sys::RECORDARRAYOID))
+        {
+            // A row without a named type has no form that could be read back.
+            return Ok(Err("it returns an anonymous row".into()));
+        }
         let mut vocabulary = Vocabulary::default();
         for t in tables.distributed.iter().chain(&tables.reference) {
             vocabulary.add_table(pg_sys::Oid::from(t.0));
@@ -65,13 +79,6 @@ pub unsafe fn plan(
             Ok(choice) => choice,
             Err(reason) => return Ok(Err(reason)),
         };
-        let returns = if (*query).commandType == pg_sys::CmdType::CMD_SELECT {
-            (*query).targetList
-        } else {
-            (*query).returningList
-        };
-        let outputs: Vec<*mut pg_sys::TargetEntry> =
-            items::<pg_sys::TargetEntry>(returns).into_iter().filter(|t| !(**t).resjunk).collect();
         let effect = if tables.modifies {
             Effect::Write
         } else if tables.locks {

@@ -1,0 +1,94 @@
+//! Every file of `pg_test/cases`, on a plain server and on clusters of 1, 2 and 3 nodes.
+//!
+//! ```text
+//! cargo test -p pg_test --test differential                      all
+//! cargo test -p pg_test --test differential -- joins             one file, each cluster
+//! cargo test -p pg_test --test differential -- joins::3          one file, three nodes
+//! cargo test -p pg_test --test differential -- ::2               all files, two nodes
+//! ```
+//!
+//! See `pg_test/cases/README.md` for running against servers of your own.
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use pg_test::cases::random;
+use pg_test::cases::servers::{Running, case_folder, node_counts, start};
+use pg_test::cases::suite::Suite;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex};
+
+/// A cluster with its suite; started by the first test that needs it.
+#[derive(Default)]
+struct Shared {
+    suite: Option<(Suite, Running)>,
+}
+
+impl Shared {
+    fn suite(&mut self, nodes: usize) -> Result<&mut Suite, Failed> {
+        if self.suite.is_none() {
+            let (servers, running) = start(nodes)?;
+            self.suite = Some((Suite::new(servers, &case_folder()), running));
+        }
+        let (suite, _) = self.suite.as_mut().ok_or("no suite")?;
+        Ok(suite)
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let clusters: Vec<(usize, Arc<Mutex<Shared>>)> =
+        node_counts().into_iter().map(|nodes| (nodes, Arc::default())).collect();
+    let mut trials = Vec::new();
+    for (nodes, shared) in &clusters {
+        let random = Arc::clone(shared);
+        let count = if *nodes == 3 { 600 } else { 200 };
+        let nodes = *nodes;
+        trials.push(Trial::test(format!("random::{nodes}"), move || run_random(nodes, count, &random)));
+        for file in case_files() {
+            let shared = Arc::clone(shared);
+            let name = format!("{}::{nodes}", file.trim_end_matches(".sql"));
+            trials.push(Trial::test(name, move || run(&file, nodes, &shared)));
+        }
+    }
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    // Statics and leaked threads would keep the servers: stop them here.
+    drop(clusters);
+    conclusion.exit_code()
+}
+
+/// Files that only read come first: they share one set of tables.
+fn case_files() -> Vec<String> {
+    let folder = case_folder();
+    let entries = std::fs::read_dir(&folder).unwrap_or_else(|e| panic!("{folder:?}: {e}"));
+    let mut files: Vec<(bool, String)> = entries
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| name.ends_with(".sql") && name != "schema.sql")
+        .map(|name| {
+            let text = std::fs::read_to_string(folder.join(&name)).unwrap_or_default();
+            (!text.contains("-- @readonly\n"), name)
+        })
+        .collect();
+    files.sort();
+    files.into_iter().map(|(_, name)| name).collect()
+}
+
+fn run(file: &str, nodes: usize, shared: &Mutex<Shared>) -> Result<(), Failed> {
+    let mut shared = shared.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let report = shared.suite(nodes)?.run_file(file);
+    if report.differences.is_empty() {
+        println!("{nodes} nodes: {}", report.summary());
+        return Ok(());
+    }
+    Err(report.to_string().into())
+}
+
+fn run_random(nodes: usize, count: usize, shared: &Mutex<Shared>) -> Result<(), Failed> {
+    let mut shared = shared.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let count = std::env::var("SHARDING_RANDOM_COUNT").ok().and_then(|n| n.parse().ok()).unwrap_or(count);
+    // Each cluster gets statements of its own.
+    let report = random::run(shared.suite(nodes)?, random::seed() * 10 + nodes as u64, count);
+    if report.differences.is_empty() {
+        println!("{nodes} nodes: {}", report.summary());
+        return Ok(());
+    }
+    Err(report.to_string().into())
+}
