@@ -10,12 +10,12 @@ use crate::pg::codec::{Codec, TransmissionMode};
 use crate::pg::guard::boundary;
 use crate::pg::hash::KeyHasher;
 use crate::pg::modify::{self, CONFLICT_COLUMN, ConflictClause};
-use crate::pg::session::{Access, Fetch, Param, Row, Statement, Stream};
+use crate::pg::session::Param;
 use crate::pg::tree::{self, items};
-use crate::pg::{catalog_cache, compat, finish, readers, slot, tuple};
-use crate::plan::write::{self, TargetColumn};
+use crate::pg::{catalog_cache, compat, finish, slot, tuple};
+use crate::plan::write::TargetColumn;
 use pgrx::pg_sys;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::ffi::CStr;
 use std::ptr;
 use std::rc::Rc;
@@ -26,7 +26,7 @@ const BATCH_BYTES: usize = 4 << 20;
 
 /// What happens to a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Operation {
+pub(super) enum Operation {
     /// In this order, so that a moved row does not meet itself.
     Delete,
     /// With the columns of this assignment list; `true` if the key may change.
@@ -34,19 +34,19 @@ enum Operation {
     Insert,
 }
 
-struct Change {
-    operation: Operation,
-    shard: ShardIndex,
-    ctid: [u8; 6],
-    values: Vec<Param>,
+pub(super) struct Change {
+    pub(super) operation: Operation,
+    pub(super) shard: ShardIndex,
+    pub(super) ctid: [u8; 6],
+    pub(super) values: Vec<Param>,
     /// The source row, where RETURNING may need it.
-    source: pg_sys::MinimalTuple,
+    pub(super) source: pg_sys::MinimalTuple,
     /// A delete that is half of a move returns nothing.
-    silent: bool,
+    pub(super) silent: bool,
 }
 
 /// A WHEN clause of MERGE.
-struct Action {
+pub(super) struct Action {
     when: compat::MatchKind,
     command: pg_sys::CmdType::Type,
     condition: *mut pg_sys::ExprState,
@@ -55,47 +55,47 @@ struct Action {
 }
 
 /// A list of columns that an UPDATE sets.
-struct Assignment {
-    columns: Vec<usize>,
-    sets_key: bool,
+pub(super) struct Assignment {
+    pub(super) columns: Vec<usize>,
+    pub(super) sets_key: bool,
 }
 
 pub struct Modify {
-    node: *mut pg_sys::CustomScanState,
-    estate: *mut pg_sys::EState,
-    plan: *mut pg_sys::ModifyTable,
-    map: Rc<ClusterMap>,
-    table: TableId,
-    key: i16,
-    columns: Vec<tuple::Column>,
-    targets: Vec<TargetColumn>,
-    codecs: Vec<Codec>,
-    hasher: KeyHasher,
-    result: *mut pg_sys::ResultRelInfo,
-    returning: *mut pg_sys::ProjectionInfo,
-    checks: bool,
-    old_slot: *mut pg_sys::TupleTableSlot,
-    new_slot: *mut pg_sys::TupleTableSlot,
-    source_slot: *mut pg_sys::TupleTableSlot,
+    pub(super) node: *mut pg_sys::CustomScanState,
+    pub(super) estate: *mut pg_sys::EState,
+    pub(super) plan: *mut pg_sys::ModifyTable,
+    pub(super) map: Rc<ClusterMap>,
+    pub(super) table: TableId,
+    pub(super) key: i16,
+    pub(super) columns: Vec<tuple::Column>,
+    pub(super) targets: Vec<TargetColumn>,
+    pub(super) codecs: Vec<Codec>,
+    pub(super) hasher: KeyHasher,
+    pub(super) result: *mut pg_sys::ResultRelInfo,
+    pub(super) returning: *mut pg_sys::ProjectionInfo,
+    pub(super) checks: bool,
+    pub(super) old_slot: *mut pg_sys::TupleTableSlot,
+    pub(super) new_slot: *mut pg_sys::TupleTableSlot,
+    pub(super) source_slot: *mut pg_sys::TupleTableSlot,
     /// Reads rows of RETURNING back from the store.
-    returned_slot: *mut pg_sys::TupleTableSlot,
-    ctid_column: usize,
-    row_column: usize,
-    update: *mut pg_sys::ProjectionInfo,
-    assignments: Vec<Assignment>,
-    actions: Vec<Action>,
-    clause: Option<ConflictClause>,
-    clauses: Vec<ConflictClause>,
-    conflict_column: usize,
-    clause_params: Vec<Param>,
-    clause_states: Vec<(*mut pg_sys::ExprState, Codec)>,
-    changes: Vec<Change>,
-    bytes: usize,
-    touched: HashSet<(ShardIndex, [u8; 6])>,
-    rows: pg_sys::MemoryContext,
-    store: *mut pg_sys::Tuplestorestate,
-    done: bool,
-    refuses_moves: Option<&'static str>,
+    pub(super) returned_slot: *mut pg_sys::TupleTableSlot,
+    pub(super) ctid_column: usize,
+    pub(super) row_column: usize,
+    pub(super) update: *mut pg_sys::ProjectionInfo,
+    pub(super) assignments: Vec<Assignment>,
+    pub(super) actions: Vec<Action>,
+    pub(super) clause: Option<ConflictClause>,
+    pub(super) clauses: Vec<ConflictClause>,
+    pub(super) conflict_column: usize,
+    pub(super) clause_params: Vec<Param>,
+    pub(super) clause_states: Vec<(*mut pg_sys::ExprState, Codec)>,
+    pub(super) changes: Vec<Change>,
+    pub(super) bytes: usize,
+    pub(super) touched: HashSet<(ShardIndex, [u8; 6])>,
+    pub(super) rows: pg_sys::MemoryContext,
+    pub(super) store: *mut pg_sys::Tuplestorestate,
+    pub(super) done: bool,
+    pub(super) refuses_moves: Option<&'static str>,
 }
 
 unsafe fn junk_column(plan: *mut pg_sys::Plan, name: &CStr) -> usize {
@@ -457,7 +457,7 @@ impl Modify {
         Ok(self.hasher.shard(group, key))
     }
 
-    fn node_of(&self, shard: ShardIndex) -> NodeId {
+    pub(super) fn node_of(&self, shard: ShardIndex) -> NodeId {
         self.map.distribution(self.table).map_or(NodeId(0), |(g, _)| g.node_of(shard))
     }
 
@@ -584,221 +584,6 @@ impl Modify {
             }
             drop(text);
             self.clause = Some(clause);
-            Ok(())
-        }
-    }
-
-    /// Applies what is collected: deletes, then updates, then inserts; all nodes of a step at once.
-    unsafe fn flush(&mut self) -> Result<()> {
-        // SAFETY: the session seam does the waiting; slots are the node's own.
-        unsafe {
-            if self.changes.is_empty() {
-                return Ok(());
-            }
-            crate::pg::pending::flush()?;
-            readers::bind_all()?;
-            let changes = std::mem::take(&mut self.changes);
-            self.bytes = 0;
-            let mut steps: BTreeMap<(Operation, u64), Vec<Change>> = BTreeMap::new();
-            for change in changes {
-                let place = match change.operation {
-                    Operation::Insert => u64::from(self.node_of(change.shard).0),
-                    _ => u64::from(change.shard.0),
-                };
-                // Moved halves are deleted apart: they return nothing and do not count.
-                let place = place << 1 | u64::from(change.silent);
-                steps.entry((change.operation, place)).or_default().push(change);
-            }
-            let mut kinds: Vec<Operation> = steps.keys().map(|(o, _)| *o).collect();
-            kinds.dedup();
-            for kind in kinds {
-                let work: Vec<Vec<Change>> = steps
-                    .iter_mut()
-                    .filter(|((o, _), _)| *o == kind)
-                    .map(|(_, changes)| std::mem::take(changes))
-                    .collect();
-                self.apply(kind, work)?;
-            }
-            pg_sys::MemoryContextReset(self.rows);
-            Ok(())
-        }
-    }
-
-    /// Sends statements of one kind, then reads their results.
-    unsafe fn apply(&mut self, operation: Operation, work: Vec<Vec<Change>>) -> Result<()> {
-        // SAFETY: as `flush`.
-        unsafe {
-            let needs_rows = self.checks || !self.returning.is_null();
-            let mut sent: Vec<(Stream, Vec<Change>)> = Vec::new();
-            for changes in work {
-                let per_statement = match operation {
-                    Operation::Delete => changes.len(),
-                    Operation::Insert => write::rows_per_statement(self.columns.len(), self.clause_params.len()),
-                    Operation::Update(a, _) => write::rows_per_statement(self.assignments[a].columns.len() + 2, 0),
-                };
-                let mut rest = changes;
-                while !rest.is_empty() {
-                    let tail = rest.split_off(per_statement.min(rest.len()));
-                    let chunk = std::mem::replace(&mut rest, tail);
-                    let silent = chunk[0].silent;
-                    let wanted: Vec<String> = if needs_rows && !silent {
-                        self.targets.iter().map(|t| t.name.clone()).collect()
-                    } else {
-                        Vec::new()
-                    };
-                    let (sql, params) = self.statement(operation, &chunk, &wanted)?;
-                    let numbered = !wanted.is_empty() && operation != Operation::Insert;
-                    let mut binary: Vec<bool> = if numbered { vec![true] } else { vec![] };
-                    if !wanted.is_empty() {
-                        binary.extend(self.codecs.iter().map(|c| c.binary));
-                    }
-                    let node = self.node_of(chunk[0].shard);
-                    let statement = Statement { sql: &sql, params: &params, result_binary: &binary };
-                    sent.push((Stream::open(node, &statement, Access::Write, Fetch::All)?, chunk));
-                }
-            }
-            for (mut stream, chunk) in sent {
-                let silent = chunk[0].silent;
-                let mut returned = 0;
-                while let Some(row) = stream.next()? {
-                    self.returned(operation, &row, &chunk, returned)?;
-                    returned += 1;
-                }
-                let affected = stream.rows_affected();
-                if (affected as usize) < chunk.len() && self.must_find(operation) {
-                    return Err(Error::new(
-                        sqlstate::SERIALIZATION_FAILURE,
-                        "could not serialize access due to concurrent update",
-                    )
-                    .detail("A row was changed by another transaction after this statement had read it.")
-                    .hint("Repeat the transaction."));
-                }
-                if !silent && (*self.plan).canSetTag {
-                    (*self.estate).es_processed += affected;
-                }
-            }
-            Ok(())
-        }
-    }
-
-    /// Whether every row of a batch has to be there: unless a trigger may have suppressed the change.
-    unsafe fn must_find(&self, operation: Operation) -> bool {
-        // SAFETY: the relation is open while the node lives.
-        unsafe {
-            let triggers = (*(*self.result).ri_RelationDesc).trigdesc;
-            match operation {
-                Operation::Insert => false,
-                Operation::Update(..) => triggers.is_null() || !(*triggers).trig_update_before_row,
-                Operation::Delete => triggers.is_null() || !(*triggers).trig_delete_before_row,
-            }
-        }
-    }
-
-    fn statement(&self, operation: Operation, chunk: &[Change], wanted: &[String]) -> Result<(String, Vec<Param>)> {
-        // SAFETY: catalog look-ups.
-        let parent = unsafe { tuple::qualified_name(pg_sys::Oid::from(self.table.0)) };
-        let shard = self
-            .map
-            .shard_name(self.table, chunk[0].shard)
-            .ok_or_else(|| Error::new(sqlstate::WRONG_OBJECT_TYPE, "table is not distributed any more"))?;
-        match operation {
-            Operation::Delete => {
-                let ctids: Vec<String> = chunk.iter().map(|c| format!("\"{}\"", tuple::ctid_text(&c.ctid))).collect();
-                let array = format!("{{{}}}", ctids.join(","));
-                let param = Param { oid: pg_sys::TIDARRAYOID.to_u32(), binary: false, value: Some(array.into_bytes()) };
-                Ok((write::delete(&shard, wanted), vec![param]))
-            }
-            Operation::Update(assignment, changes_shard) => {
-                let columns: Vec<TargetColumn> =
-                    self.assignments[assignment].columns.iter().map(|c| self.targets[*c].clone()).collect();
-                let (table, only_in) = if changes_shard { (&parent, Some(shard.as_str())) } else { (&shard, None) };
-                let mut params = Vec::new();
-                for (n, change) in chunk.iter().enumerate() {
-                    params.push(Param {
-                        oid: pg_sys::TIDOID.to_u32(),
-                        binary: true,
-                        value: Some(change.ctid.to_vec()),
-                    });
-                    params.push(Param { oid: 23, binary: true, value: Some((n as i32).to_be_bytes().to_vec()) });
-                    params.extend(change.values.iter().cloned());
-                }
-                Ok((write::update(table, &columns, chunk.len(), only_in, wanted), params))
-            }
-            Operation::Insert => {
-                let columns: Vec<TargetColumn> = self
-                    .targets
-                    .iter()
-                    .zip(&self.columns)
-                    .filter(|(_, c)| !c.generated)
-                    .map(|(t, _)| t.clone())
-                    .collect();
-                let names: Vec<&str> = columns.iter().map(|c| c.name.as_str()).collect();
-                let head = format!("INSERT INTO {parent} AS t ({})", names.join(", "));
-                let (head, tail, alias) = match &self.clause {
-                    Some(c) => (c.head.clone(), c.tail.clone(), c.alias.clone()),
-                    None => (head, String::new(), "t".to_string()),
-                };
-                let mut params = self.clause_params.clone();
-                params.extend(chunk.iter().flat_map(|c| c.values.iter().cloned()));
-                let sql = write::insert(&head, &columns, chunk.len(), self.clause_params.len(), &tail, &alias, wanted);
-                Ok((sql, params))
-            }
-        }
-    }
-
-    /// A row that a node wrote: check options, then RETURNING.
-    unsafe fn returned(&mut self, operation: Operation, row: &Row, chunk: &[Change], index: usize) -> Result<()> {
-        // SAFETY: slots are the node's own; values live in the per-tuple memory.
-        unsafe {
-            let econtext = (*self.node).ss.ps.ps_ExprContext;
-            pg_sys::MemoryContextReset((*econtext).ecxt_per_tuple_memory);
-            let old = pg_sys::MemoryContextSwitchTo((*econtext).ecxt_per_tuple_memory);
-            let (first, number) = if operation == Operation::Insert {
-                (0, index)
-            } else {
-                let bytes: [u8; 4] = row.get(0).and_then(|b| b.try_into().ok()).unwrap_or_default();
-                (1, i32::from_be_bytes(bytes) as usize)
-            };
-            slot::clear(self.new_slot);
-            let natts = (*(*self.new_slot).tts_tupleDescriptor).natts as usize;
-            for i in 0..natts {
-                *(*self.new_slot).tts_isnull.add(i) = true;
-                *(*self.new_slot).tts_values.add(i) = pg_sys::Datum::from(0);
-            }
-            for i in 0..self.columns.len() {
-                if let Some(bytes) = row.get(first + i) {
-                    let at = self.columns[i].attno as usize - 1;
-                    *(*self.new_slot).tts_values.add(at) = self.codecs[i].decode(bytes)?;
-                    *(*self.new_slot).tts_isnull.add(at) = false;
-                }
-            }
-            pg_sys::ExecStoreVirtualTuple(self.new_slot);
-            (*self.new_slot).tts_tableOid = pg_sys::Oid::from(self.table.0);
-            if self.checks && operation != Operation::Delete {
-                let (result, new, estate) = (self.result, self.new_slot, self.estate);
-                let own = match operation {
-                    Operation::Insert => pg_sys::WCOKind::WCO_RLS_INSERT_CHECK,
-                    _ => pg_sys::WCOKind::WCO_RLS_UPDATE_CHECK,
-                };
-                for kind in [own, pg_sys::WCOKind::WCO_VIEW_CHECK] {
-                    boundary(|| pg_sys::ExecWithCheckOptions(kind, result, new, estate));
-                }
-            }
-            if !self.returning.is_null() {
-                (*econtext).ecxt_scantuple = self.new_slot;
-                let source = chunk.get(number).map_or(ptr::null_mut(), |c| c.source);
-                slot::clear(self.source_slot);
-                if !source.is_null() {
-                    pg_sys::ExecStoreMinimalTuple(source, self.source_slot, false);
-                    // Expressions were compiled for the child's slot, which may need no deforming.
-                    slot::deform(self.source_slot);
-                }
-                (*econtext).ecxt_outertuple = self.source_slot;
-                let out = slot::project(self.returning);
-                let store = self.store;
-                boundary(|| pg_sys::tuplestore_puttupleslot(store, out));
-            }
-            pg_sys::MemoryContextSwitchTo(old);
             Ok(())
         }
     }
