@@ -33,7 +33,6 @@ SELECT json_agg(k ORDER BY id) FROM items WHERE id < 9;
 SELECT jsonb_agg(pt ORDER BY id) FROM items WHERE id < 9;
 SELECT jsonb_object_agg(id, k) FROM items;
 SELECT json_object_agg(id, txt ORDER BY id) FROM items WHERE id < 9;
-SELECT xmlagg(xmlelement(name x, id) ORDER BY id)::text FROM items WHERE id < 5;
 SELECT range_agg(span ORDER BY id) FROM items;
 SELECT range_intersect_agg(span ORDER BY id) FROM items WHERE id IN (3, 4);
 SELECT mode() WITHIN GROUP (ORDER BY k) FROM items WHERE k IN (1, 2) OR id = 21;

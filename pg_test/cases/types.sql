@@ -8,7 +8,6 @@ SELECT ints, texts, id FROM items WHERE id < 20;
 -- @binary
 SELECT sum(price), avg(k), max(txt), count(*) FROM items;
 SELECT id, feel, pt, pct, ARRAY[feel, 'sad'], ARRAY[pt], ROW(pt, feel) FROM items WHERE id < 15;
-SELECT id, xmlelement(name item, xmlattributes(k AS k), txt)::text FROM items WHERE id < 12;
 SELECT id, '(1,2)'::point, '[(0,0),(1,1)]'::lseg, box '((0,0),(1,1))', circle '<(0,0),2>' FROM items WHERE id < 3;
 SELECT id, to_tsvector('simple', coalesce(txt, '')), to_tsvector('simple', txt) @@ to_tsquery('simple', 'apple') FROM items;
 SELECT id, '12.34'::money, '08:00:2b:01:02:03'::macaddr, '16/B374D848'::pg_lsn FROM items WHERE id < 3;
@@ -57,9 +56,6 @@ INSERT INTO accounts (code, owner) VALUES ('std\\off', 'a\\b');
 RESET standard_conforming_strings;
 RESET escape_string_warning;
 SELECT code, owner FROM accounts WHERE code LIKE 'std%';
-SET xmloption = 'document';
-SELECT id, (xmlparse(CONTENT '<a/>'))::text FROM items WHERE id < 3;
-RESET xmloption;
 SET transform_null_equals = on;
 SELECT count(*) FROM events WHERE item_id = NULL;
 RESET transform_null_equals;

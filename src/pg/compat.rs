@@ -164,6 +164,10 @@ pub unsafe fn flatten_range_tables(query: *mut pg_sys::Query, stmt: *mut pg_sys:
                 (*new).tablefunc = std::ptr::null_mut();
                 (*new).values_lists = std::ptr::null_mut();
                 (*new).securityQuals = std::ptr::null_mut();
+                #[cfg(feature = "pg18")]
+                {
+                    (*new).groupexprs = std::ptr::null_mut();
+                }
                 #[cfg(not(feature = "pg15"))]
                 if (*rte).perminfoindex != 0 {
                     let info = pg_sys::getRTEPermissionInfo((*q).rteperminfos, rte);
@@ -173,11 +177,11 @@ pub unsafe fn flatten_range_tables(query: *mut pg_sys::Query, stmt: *mut pg_sys:
                 (*stmt).rtable = pg_sys::lappend((*stmt).rtable, new.cast());
                 if (*rte).rtekind == pg_sys::RTEKind::RTE_RELATION {
                     (*stmt).relationOids = pg_sys::lappend_oid((*stmt).relationOids, (*rte).relid);
-                }
-                #[cfg(feature = "pg18")]
-                {
-                    let index = (*(*stmt).rtable).length;
-                    (*stmt).unprunableRelids = pg_sys::bms_add_member((*stmt).unprunableRelids, index);
+                    #[cfg(feature = "pg18")]
+                    {
+                        let index = (*(*stmt).rtable).length;
+                        (*stmt).unprunableRelids = pg_sys::bms_add_member((*stmt).unprunableRelids, index);
+                    }
                 }
             }
         }
@@ -219,9 +223,83 @@ pub unsafe fn match_kind(action: *mut pg_sys::MergeAction) -> MatchKind {
     }
 }
 
-/// Whether a row of MERGE's join has a source side; before 17 it always has.
-pub unsafe fn source_present(_source: *mut pg_sys::TupleTableSlot) -> bool {
-    true
+/// What tells a target row with a source row from one without (17 on). Null: each has one.
+pub unsafe fn merge_join_condition(plan: *mut pg_sys::ModifyTable) -> *mut pg_sys::List {
+    #[cfg(any(feature = "pg15", feature = "pg16"))]
+    {
+        let _ = plan;
+        std::ptr::null_mut()
+    }
+    #[cfg(any(feature = "pg17", feature = "pg18"))]
+    // SAFETY: reads the plan; one element per result relation, which may be null.
+    unsafe {
+        crate::pg::tree::items((*plan).mergeJoinConditions).first().copied().unwrap_or(std::ptr::null_mut())
+    }
+}
+
+/// Whether a node is a call of `merge_action()` (17 on).
+pub unsafe fn is_merge_action(node: *const pg_sys::Node) -> bool {
+    #[cfg(any(feature = "pg15", feature = "pg16"))]
+    {
+        let _ = node;
+        false
+    }
+    #[cfg(any(feature = "pg17", feature = "pg18"))]
+    // SAFETY: every node has a tag.
+    unsafe {
+        (*node).type_ == pg_sys::NodeTag::T_MergeSupportFunc
+    }
+}
+
+/// Whether a node returns a view's column of the old or the new row (18), which does not print so.
+pub unsafe fn is_returning_expression(node: *const pg_sys::Node) -> bool {
+    #[cfg(not(feature = "pg18"))]
+    {
+        let _ = node;
+        false
+    }
+    #[cfg(feature = "pg18")]
+    // SAFETY: every node has a tag.
+    unsafe {
+        (*node).type_ == pg_sys::NodeTag::T_ReturningExpr
+    }
+}
+
+/// Whether a RETURNING list names the old row (18).
+pub unsafe fn returns_old(projection: *mut pg_sys::ProjectionInfo) -> bool {
+    #[cfg(not(feature = "pg18"))]
+    {
+        let _ = projection;
+        false
+    }
+    #[cfg(feature = "pg18")]
+    // SAFETY: reads what compiling the list has found out.
+    unsafe {
+        u32::from((*projection).pi_state.flags) & pg_sys::EEO_FLAG_HAS_OLD != 0
+    }
+}
+
+/// Makes the rows that `old` and `new` name in RETURNING (18) known to the list; null is no row.
+pub unsafe fn set_returned_rows(
+    projection: *mut pg_sys::ProjectionInfo,
+    old: *mut pg_sys::TupleTableSlot,
+    new: *mut pg_sys::TupleTableSlot,
+    nulls: *mut pg_sys::TupleTableSlot,
+) {
+    #[cfg(not(feature = "pg18"))]
+    let _ = (projection, old, new, nulls);
+    #[cfg(feature = "pg18")]
+    // SAFETY: as `ExecProcessReturning`; the slots have the target's row type.
+    unsafe {
+        let state = &raw mut (*projection).pi_state;
+        let econtext = (*projection).pi_exprContext;
+        (*econtext).ecxt_oldtuple = if old.is_null() { nulls } else { old };
+        (*econtext).ecxt_newtuple = if new.is_null() { nulls } else { new };
+        let missing = |slot: *mut pg_sys::TupleTableSlot, flag| if slot.is_null() { flag } else { 0 };
+        (*state).flags &= !((pg_sys::EEO_FLAG_OLD_IS_NULL | pg_sys::EEO_FLAG_NEW_IS_NULL) as u8);
+        (*state).flags |=
+            (missing(old, pg_sys::EEO_FLAG_OLD_IS_NULL) | missing(new, pg_sys::EEO_FLAG_NEW_IS_NULL)) as u8;
+    }
 }
 
 /// The check option kind for the old row of a MERGE action.
@@ -281,5 +359,20 @@ pub fn create_wait_event_set(events: i32) -> *mut pg_sys::WaitEventSet {
     #[cfg(not(any(feature = "pg15", feature = "pg16")))]
     unsafe {
         pg_sys::CreateWaitEventSet(std::ptr::null_mut(), events)
+    }
+}
+
+/// The array of a tuple descriptor's attributes.
+pub unsafe fn attributes(desc: pg_sys::TupleDesc) -> *mut pg_sys::FormData_pg_attribute {
+    // SAFETY: on 18 they follow the compact ones (`TupleDescAttr` in access/tupdesc.h).
+    unsafe {
+        #[cfg(not(feature = "pg18"))]
+        {
+            (*desc).attrs.as_mut_ptr()
+        }
+        #[cfg(feature = "pg18")]
+        {
+            (*desc).compact_attrs.as_mut_ptr().add((*desc).natts as usize).cast()
+        }
     }
 }

@@ -54,6 +54,53 @@ pub(super) struct Action {
     assignment: usize,
 }
 
+/// The RETURNING list, with `merge_action()` being what each operation says it is.
+#[derive(Clone, Copy)]
+pub(super) struct Returning {
+    pub(super) insert: *mut pg_sys::ProjectionInfo,
+    pub(super) update: *mut pg_sys::ProjectionInfo,
+    pub(super) delete: *mut pg_sys::ProjectionInfo,
+    /// Stands for `old` or `new` where there is no such row.
+    pub(super) nulls: *mut pg_sys::TupleTableSlot,
+}
+
+impl Returning {
+    unsafe fn begin(
+        ps: *mut pg_sys::PlanState,
+        list: *mut pg_sys::List,
+        desc: pg_sys::TupleDesc,
+        out: *mut pg_sys::TupleTableSlot,
+    ) -> Returning {
+        // SAFETY: everything is made in the query's memory.
+        unsafe {
+            let econtext = (*ps).ps_ExprContext;
+            let build = |list| boundary(|| pg_sys::ExecBuildProjectionInfo(list, econtext, out, ps, desc));
+            let nulls = pg_sys::ExecInitExtraTupleSlot((*ps).state, desc, &raw const pg_sys::TTSOpsVirtual);
+            boundary(|| pg_sys::ExecStoreAllNullTuple(nulls));
+            let names_action = tree::walk(list.cast(), |n| {
+                if compat::is_merge_action(n) { tree::Visit::Stop } else { tree::Visit::Deeper }
+            });
+            if !names_action {
+                let all = build(list);
+                return Returning { insert: all, update: all, delete: all, nulls };
+            }
+            let with_action = |action: &str| {
+                let named = tree::mutate(list.cast(), |n| match compat::is_merge_action(n) {
+                    true => tree::Change::Replace(tree::text_const(action).cast()),
+                    false => tree::Change::Deeper,
+                });
+                build(named.cast())
+            };
+            Returning {
+                insert: with_action("INSERT"),
+                update: with_action("UPDATE"),
+                delete: with_action("DELETE"),
+                nulls,
+            }
+        }
+    }
+}
+
 /// A list of columns that an UPDATE sets.
 pub(super) struct Assignment {
     pub(super) columns: Vec<usize>,
@@ -72,7 +119,7 @@ pub struct Modify {
     pub(super) codecs: Vec<Codec>,
     pub(super) hasher: KeyHasher,
     pub(super) result: *mut pg_sys::ResultRelInfo,
-    pub(super) returning: *mut pg_sys::ProjectionInfo,
+    pub(super) returning: Option<Returning>,
     pub(super) checks: bool,
     pub(super) old_slot: *mut pg_sys::TupleTableSlot,
     pub(super) new_slot: *mut pg_sys::TupleTableSlot,
@@ -84,6 +131,8 @@ pub struct Modify {
     pub(super) update: *mut pg_sys::ProjectionInfo,
     pub(super) assignments: Vec<Assignment>,
     pub(super) actions: Vec<Action>,
+    /// Tells MATCHED from NOT MATCHED BY SOURCE; null where each match has a source.
+    pub(super) source_present: *mut pg_sys::ExprState,
     pub(super) clause: Option<ConflictClause>,
     pub(super) clauses: Vec<ConflictClause>,
     pub(super) conflict_column: usize,
@@ -135,7 +184,6 @@ impl Modify {
                 return Err(Error::new(sqlstate::WRONG_OBJECT_TYPE, "table is not distributed any more"));
             };
             let ps = &raw mut (*node).ss.ps;
-            let econtext = (*ps).ps_ExprContext;
             let desc = (*relation).rd_att;
             let extra = |ops| pg_sys::ExecInitExtraTupleSlot(estate, desc, ops);
             let old_slot = extra(&raw const pg_sys::TTSOpsVirtual);
@@ -148,13 +196,10 @@ impl Modify {
             let returned_slot =
                 pg_sys::ExecInitExtraTupleSlot(estate, returned_desc, &raw const pg_sys::TTSOpsMinimalTuple);
 
-            let returning = match items::<pg_sys::List>((*plan).returningLists).first() {
-                Some(list) => {
-                    let (list, out) = (*list, (*node).ss.ss_ScanTupleSlot);
-                    boundary(|| pg_sys::ExecBuildProjectionInfo(list, econtext, out, ps, desc))
-                }
-                None => ptr::null_mut(),
-            };
+            let out = (*node).ss.ss_ScanTupleSlot;
+            let returning = items::<pg_sys::List>((*plan).returningLists)
+                .first()
+                .map(|list| Returning::begin(ps, *list, desc, out));
             let mut checks = false;
             if let Some(list) = items::<pg_sys::List>((*plan).withCheckOptionLists).first() {
                 let mut exprs = ptr::null_mut();
@@ -195,6 +240,7 @@ impl Modify {
                 update: ptr::null_mut(),
                 assignments: Vec::new(),
                 actions: Vec::new(),
+                source_present: ptr::null_mut(),
                 clause: None,
                 clauses,
                 conflict_column: junk_column(subplan, CONFLICT_COLUMN),
@@ -239,6 +285,8 @@ impl Modify {
                     self.add_assignment(&tree::ints(colnos));
                 }
                 pg_sys::CmdType::CMD_MERGE => {
+                    let qual = compat::merge_join_condition(self.plan);
+                    self.source_present = boundary(|| pg_sys::ExecInitQual(qual, ps));
                     for action in items::<pg_sys::MergeAction>(items::<pg_sys::List>((*self.plan).mergeActionLists)[0])
                     {
                         let (tlist, out) = ((*action).targetList, self.new_slot);
@@ -317,7 +365,7 @@ impl Modify {
         unsafe {
             let econtext = (*self.node).ss.ps.ps_ExprContext;
             let child = (*self.node).ss.ps.lefttree;
-            if !self.returning.is_null() {
+            if self.returning.is_some() {
                 let old = pg_sys::MemoryContextSwitchTo((*self.estate).es_query_cxt);
                 self.store = pg_sys::tuplestore_begin_heap(false, false, pg_sys::work_mem);
                 pg_sys::MemoryContextSwitchTo(old);
@@ -381,9 +429,10 @@ impl Modify {
             (*econtext).ecxt_scantuple = if identity.is_some() { self.old_slot } else { ptr::null_mut() };
             (*econtext).ecxt_innertuple = source;
             (*econtext).ecxt_outertuple = source;
+            let source_present = identity.is_none() || slot::qualifies(self.source_present, econtext);
             for i in 0..self.actions.len() {
                 let action = &self.actions[i];
-                if !action.when.applies(identity.is_some(), compat::source_present(source))
+                if !action.when.applies(identity.is_some(), source_present)
                     || !slot::qualifies(action.condition, econtext)
                 {
                     continue;
@@ -435,6 +484,17 @@ impl Modify {
                 return Ok(None);
             };
             let ctid = tuple::ctid_bytes(ctid);
+            self.store_old(row);
+            let key = slot::attribute(self.old_slot, self.key as usize);
+            let shard = self.shard(key)?;
+            Ok(Some((shard, ctid)))
+        }
+    }
+
+    /// Fills `old_slot` from a whole row.
+    pub(super) unsafe fn store_old(&mut self, row: pg_sys::Datum) {
+        // SAFETY: the value is of the target's row type and outlives the slot's use.
+        unsafe {
             slot::clear(self.old_slot);
             let header = pg_sys::pg_detoast_datum(row.cast_mut_ptr()).cast::<pg_sys::HeapTupleHeaderData>();
             let mut heap: pg_sys::HeapTupleData = std::mem::zeroed();
@@ -443,9 +503,6 @@ impl Modify {
             let desc = (*self.old_slot).tts_tupleDescriptor;
             pg_sys::heap_deform_tuple(&mut heap, desc, (*self.old_slot).tts_values, (*self.old_slot).tts_isnull);
             pg_sys::ExecStoreVirtualTuple(self.old_slot);
-            let key = slot::attribute(self.old_slot, self.key as usize);
-            let shard = self.shard(key)?;
-            Ok(Some((shard, ctid)))
         }
     }
 
@@ -537,7 +594,7 @@ impl Modify {
     ) {
         // SAFETY: the copy lives until the batch is flushed.
         unsafe {
-            let copy = if source.is_null() || self.returning.is_null() {
+            let copy = if source.is_null() || self.returning.is_none() {
                 ptr::null_mut()
             } else {
                 let old = pg_sys::MemoryContextSwitchTo(self.rows);

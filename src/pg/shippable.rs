@@ -126,6 +126,9 @@ unsafe fn node_reason(node: *mut Node, vocabulary: &Vocabulary) -> Option<String
             }
             _ => {}
         }
+        if crate::pg::compat::is_returning_expression(node) {
+            return Some("it returns a view's expression of the old or the new row".into());
+        }
         let result_type = pg_sys::exprType(node);
         // Subquery outputs and row constructors may be records: they print as ROW(...).
         if result_type != pg_sys::InvalidOid && result_type != pg_sys::RECORDOID && !vocabulary.has_type(result_type) {

@@ -216,3 +216,14 @@ pub unsafe fn const_bytes<'a>(constant: *const pg_sys::Const) -> &'a [u8] {
     // SAFETY: the Const was made by `bytes_const` and lives as long as the plan.
     unsafe { pgrx::varlena::varlena_to_byte_slice((*constant).constvalue.cast_mut_ptr()) }
 }
+
+/// A constant of type `text`.
+pub unsafe fn text_const(text: &str) -> *mut pg_sys::Const {
+    // SAFETY: a varlena like any other.
+    unsafe {
+        let constant = bytes_const(text.as_bytes());
+        (*constant).consttype = pg_sys::TEXTOID;
+        (*constant).constcollid = pg_sys::DEFAULT_COLLATION_OID;
+        constant
+    }
+}

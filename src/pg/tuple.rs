@@ -6,18 +6,7 @@ use std::ffi::CStr;
 /// The attribute at a 0-based position.
 pub unsafe fn attribute(desc: pg_sys::TupleDesc, index: usize) -> *mut pg_sys::FormData_pg_attribute {
     // SAFETY: the caller keeps `index` below natts.
-    unsafe {
-        #[cfg(not(feature = "pg18"))]
-        {
-            (*desc).attrs.as_mut_ptr().add(index)
-        }
-        #[cfg(feature = "pg18")]
-        {
-            // tupdesc.h, TupleDescAttrAddress: behind the compact attributes.
-            let natts = (*desc).natts as usize;
-            (*desc).compact_attrs.as_mut_ptr().add(natts).cast::<pg_sys::FormData_pg_attribute>().add(index)
-        }
-    }
+    unsafe { crate::pg::compat::attributes(desc).add(index) }
 }
 
 /// A column as its definition says, without dropped ones.

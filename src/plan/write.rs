@@ -54,21 +54,48 @@ fn returning(alias: &str, leading: &str, columns: &[String]) -> String {
     format!(" RETURNING {}", list.join(", "))
 }
 
-/// `head` is `INSERT INTO table [AS alias] (columns)`, `tail` an ON CONFLICT clause that uses the
-/// parameters `$1..$reserved`.
-pub fn insert(
-    head: &str,
-    columns: &[TargetColumn],
-    rows: usize,
-    reserved: usize,
-    tail: &str,
-    alias: &str,
-    wanted: &[String],
-) -> String {
+/// Whether an INSERT returns the rows that its ON CONFLICT clause changed, as they were before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OldRow {
+    Leave,
+    /// After the new row: whether there is an old one, and its columns (Postgres 18).
+    Return,
+}
+
+/// The name of the old row in RETURNING.
+const OLD_ALIAS: &str = "sharding_old";
+
+/// What an INSERT consists of beside its rows.
+#[derive(Clone, Copy, Debug)]
+pub struct Insert<'a> {
+    /// `INSERT INTO table [AS alias] (columns)`
+    pub head: &'a str,
+    pub columns: &'a [TargetColumn],
+    /// An ON CONFLICT clause that uses the parameters `$1..$reserved`, or nothing.
+    pub tail: &'a str,
+    pub reserved: usize,
+    pub alias: &'a str,
+    /// What it returns of each row.
+    pub wanted: &'a [String],
+    pub old: OldRow,
+}
+
+/// The statement that inserts so many rows.
+pub fn insert(insert: &Insert, rows: usize) -> String {
+    let Insert { head, columns, tail, reserved, alias, wanted, old } = *insert;
     let types: Vec<&str> = columns.iter().map(|c| c.type_name.as_str()).collect();
     let source = if columns.is_empty() { "DEFAULT VALUES".to_string() } else { values(&types, rows, reserved + 1) };
     let separator = if tail.is_empty() { "" } else { " " };
-    format!("{head} {source}{separator}{tail}{}", returning(alias, "", wanted))
+    let mut text = format!("{head} {source}{separator}{tail}");
+    if old == OldRow::Leave || wanted.is_empty() {
+        text.push_str(&returning(alias, "", wanted));
+        return text;
+    }
+    let mut list: Vec<String> = wanted.iter().map(|c| format!("{alias}.{c}")).collect();
+    list.push(format!("{OLD_ALIAS}.tableoid IS NOT NULL"));
+    list.extend(wanted.iter().map(|c| format!("{OLD_ALIAS}.{c}")));
+    text.push_str(&format!(" RETURNING WITH (OLD AS {OLD_ALIAS}) {}", list.join(", ")));
+    text
 }
 
 /// Sets `columns` of the rows found by `ctid` in `table`; `only_in` keeps to one shard where
@@ -105,13 +132,27 @@ mod tests {
         TargetColumn { name: name.into(), type_name: type_name.into() }
     }
 
+    fn on_conflict<'a>(columns: &'a [TargetColumn], wanted: &'a [String], old: OldRow) -> Insert<'a> {
+        let (head, tail) = ("INSERT INTO t (a, b)", "ON CONFLICT DO NOTHING");
+        Insert { head, columns, tail, reserved: 1, alias: "t", wanted, old }
+    }
+
     #[test]
     fn inserts_number_their_parameters_after_the_reserved_ones() {
         let columns = [column("a", "int4"), column("b", "text")];
         assert_eq!(
-            insert("INSERT INTO t (a, b)", &columns, 2, 1, "ON CONFLICT DO NOTHING", "t", &["a".into()]),
+            insert(&on_conflict(&columns, &["a".into()], OldRow::Leave), 2),
             "INSERT INTO t (a, b) VALUES ($2::int4, $3::text), ($4, $5) ON CONFLICT DO NOTHING RETURNING t.a"
         );
+    }
+
+    #[test]
+    fn inserts_return_the_old_row_after_the_new_one() {
+        let columns = [column("a", "int4"), column("b", "text")];
+        let text = insert(&on_conflict(&columns, &["a".into(), "b".into()], OldRow::Return), 1);
+        let returned = text.split(" RETURNING ").nth(1);
+        let old = "sharding_old.tableoid IS NOT NULL, sharding_old.a, sharding_old.b";
+        assert_eq!(returned, Some(format!("WITH (OLD AS sharding_old) t.a, t.b, {old}").as_str()));
     }
 
     #[test]

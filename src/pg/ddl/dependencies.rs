@@ -304,7 +304,8 @@ impl Walk<'_> {
                  (SELECT format(' COLLATE %I.%I', n.nspname, c.collname) FROM pg_collation c \
                   JOIN pg_namespace n ON n.oid = c.collnamespace WHERE c.oid = t.typcollation) ELSE '' END \
                || coalesce(' DEFAULT ' || pg_get_expr(t.typdefaultbin, 0), '') \
-               || CASE WHEN t.typnotnull THEN ' NOT NULL' ELSE '' END \
+               || CASE WHEN t.typnotnull THEN coalesce((SELECT ' CONSTRAINT ' || quote_ident(n.conname) \
+                    FROM pg_constraint n WHERE n.contypid = t.oid AND n.contype = 'n'), '') || ' NOT NULL' ELSE '' END \
                || coalesce((SELECT string_agg(format(' CONSTRAINT %I ', c.conname) || \
                     regexp_replace(pg_get_constraintdef(c.oid), ' NOT VALID$', ''), '' ORDER BY c.conname) \
                   FROM pg_constraint c WHERE c.contypid = t.oid AND c.contype = 'c'), '') \

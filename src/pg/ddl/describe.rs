@@ -34,7 +34,7 @@ pub struct Column {
     pub attno: i16,
     /// Quoted where needed.
     pub name: String,
-    /// `name type [COLLATE ...] [DEFAULT ...] [NOT NULL]`
+    /// `name type [COLLATE ...] [DEFAULT ...] [[CONSTRAINT ...] NOT NULL]`
     pub definition: String,
     pub generated: bool,
 }
@@ -69,7 +69,7 @@ pub fn qualified_name(table: TableId) -> Result<String> {
         .ok_or_else(|| Error::new(sqlstate::UNDEFINED_TABLE, format!("relation with OID {} does not exist", table.0)))
 }
 
-/// The columns that exist, in order.
+/// The columns that exist, in order. From 18 on a NOT NULL constraint has a name, which older nodes overlook.
 pub fn columns(table: TableId) -> Result<Vec<Column>> {
     let sql = format!(
         "SELECT a.attnum, quote_ident(a.attname), a.attgenerated <> '', \
@@ -83,9 +83,11 @@ pub fn columns(table: TableId) -> Result<Vec<Column>> {
                    WHEN d.oid IS NOT NULL AND NOT ({DRAWS_FROM_SEQUENCE}) \
                      THEN ' DEFAULT ' || pg_get_expr(d.adbin, d.adrelid) \
                    ELSE '' END \
-           || CASE WHEN a.attnotnull THEN ' NOT NULL' ELSE '' END \
+           || CASE WHEN n.convalidated THEN ' CONSTRAINT ' || quote_ident(n.conname) || ' NOT NULL' \
+                   WHEN n.oid IS NULL AND a.attnotnull THEN ' NOT NULL' ELSE '' END \
          FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid \
            LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum \
+           LEFT JOIN pg_constraint n ON n.conrelid = a.attrelid AND n.contype = 'n' AND n.conkey = ARRAY[a.attnum] \
          WHERE a.attrelid = {} AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
         table.0
     );
@@ -115,7 +117,7 @@ pub fn describe(table: TableId, copy: NodeCopy) -> Result<TableDdl> {
         create[0].push_str(&storage_parameters);
     }
     let mut finish = column_statistics(table, &name)?;
-    finish.extend(not_valid_checks(table, &name)?);
+    finish.extend(not_valid_constraints(table, &name)?);
     if copy != NodeCopy::Whole {
         finish.extend(triggers(table, &name)?);
     }
@@ -204,10 +206,10 @@ pub fn storage_options_query(oid: &str) -> String {
     )
 }
 
-fn not_valid_checks(table: TableId, name: &str) -> Result<Vec<String>> {
+fn not_valid_constraints(table: TableId, name: &str) -> Result<Vec<String>> {
     spi::column(&format!(
         "SELECT 'ALTER TABLE ' || {} || ' ADD CONSTRAINT ' || quote_ident(conname) || ' ' || pg_get_constraintdef(oid) \
-         FROM pg_constraint WHERE conrelid = {} AND contype = 'c' AND NOT convalidated ORDER BY conname",
+         FROM pg_constraint WHERE conrelid = {} AND contype IN ('c', 'n') AND NOT convalidated ORDER BY conname",
         quote_literal(name),
         table.0
     ))

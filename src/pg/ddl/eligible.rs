@@ -129,7 +129,9 @@ const BOTH: &[Refusal] = &[
         hint: "Use REINDEX INDEX or DROP INDEX first.",
     },
     Refusal {
-        sql: "SELECT conname FROM pg_constraint WHERE conrelid = {} AND contype = 'f' AND NOT convalidated",
+        // `to_jsonb`, because the column is new in 18: what is not enforced is never validated.
+        sql: "SELECT conname FROM pg_constraint c WHERE conrelid = {} AND contype = 'f' AND NOT convalidated \
+              AND coalesce(to_jsonb(c) ->> 'conenforced', 'true') = 'true'",
         code: sqlstate::FEATURE_NOT_SUPPORTED,
         detail: "Foreign key \"%\" is not validated.",
         hint: "Use ALTER TABLE ... VALIDATE CONSTRAINT first.",
@@ -151,9 +153,9 @@ const DISTRIBUTED_ONLY: &[Refusal] = &[
         hint: "Drop the trigger.",
     },
     Refusal {
-        sql: "SELECT conname FROM pg_constraint WHERE conrelid = {} AND contype = 'c' AND connoinherit",
+        sql: "SELECT conname FROM pg_constraint WHERE conrelid = {} AND contype IN ('c', 'n') AND connoinherit",
         code: sqlstate::INVALID_TABLE_DEFINITION,
-        detail: "Check constraint \"%\" is marked NO INHERIT.",
+        detail: "Constraint \"%\" is marked NO INHERIT.",
         hint: "Create it again without NO INHERIT.",
     },
     Refusal {

@@ -12,7 +12,7 @@
 use crate::catalog::{ClusterMap, DistributedTable, NodeId, TableId, quote_identifier};
 use crate::error::{Error, Result};
 use crate::pg::session::{self, Access};
-use crate::pg::utility::{owner_sql, relation, tree};
+use crate::pg::utility::{constraint, owner_sql, relation, tree};
 use pgrx::pg_sys::{self, Oid};
 use std::ffi::CString;
 
@@ -53,7 +53,7 @@ pub fn default_statement(table: TableId, column: &str) -> Option<String> {
 /// The statements that add the column on the nodes.
 pub fn statements(map: &ClusterMap, table: &DistributedTable, column: &str) -> Result<Vec<String>> {
     let name = relation::table_name(table.id);
-    let definition = Definition::of(table.id, column);
+    let definition = Definition::of(table.id, column)?;
     let quoted = quote_identifier(column);
     let Some(default) = default_of(table.id, column) else {
         return Ok(vec![format!("ALTER TABLE {name} ADD COLUMN {}", definition.text(None))]);
@@ -151,12 +151,19 @@ struct Definition {
     data_type: String,
     collation: Option<String>,
     not_null: bool,
+    /// The name of its NOT NULL constraint (18).
+    not_null_name: Option<String>,
 }
 
 impl Definition {
-    fn of(table: TableId, column: &str) -> Definition {
-        let mut definition =
-            Definition { name: quote_identifier(column), data_type: String::new(), collation: None, not_null: false };
+    fn of(table: TableId, column: &str) -> Result<Definition> {
+        let mut definition = Definition {
+            name: quote_identifier(column),
+            data_type: String::new(),
+            collation: None,
+            not_null: false,
+            not_null_name: constraint::not_null_name(table, column)?,
+        };
         with_attribute(Oid::from(table.0), column, |attribute| {
             let flags = (pg_sys::FORMAT_TYPE_TYPEMOD_GIVEN | pg_sys::FORMAT_TYPE_FORCE_QUALIFY) as _;
             let (type_oid, collation) = (attribute.atttypid, attribute.attcollation);
@@ -169,7 +176,7 @@ impl Definition {
             }
             definition.not_null = attribute.attnotnull;
         });
-        definition
+        Ok(definition)
     }
 
     fn text(&self, default: Option<&str>) -> String {
@@ -179,6 +186,9 @@ impl Definition {
         }
         if let Some(default) = default {
             out.push_str(&format!(" DEFAULT {default}"));
+        }
+        if let Some(name) = &self.not_null_name {
+            out.push_str(&format!(" CONSTRAINT {}", quote_identifier(name)));
         }
         if self.not_null {
             out.push_str(" NOT NULL");

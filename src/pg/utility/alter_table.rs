@@ -173,7 +173,7 @@ unsafe fn form(table: &DistributedTable, relid: Oid, command: *mut pg_sys::Alter
             AT_SetNotNull => form.text = Some(format!("ALTER COLUMN {quoted} SET NOT NULL")),
             AT_DropNotNull => form.text = Some(format!("ALTER COLUMN {quoted} DROP NOT NULL")),
             // Rebuilt from the catalog with all that the statement created.
-            AT_AddConstraint => form.text = Some(String::new()),
+            AT_AddConstraint => form.text = Some(constraint::not_null((*command).def).unwrap_or_default()),
             AT_AlterColumnType if !table.is_distributed() => {
                 let definition = (*command).def.cast::<pg_sys::ColumnDef>();
                 if !(*definition).raw_default.is_null() && add_column::is_volatile(relid, (*definition).raw_default) {

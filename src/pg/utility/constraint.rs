@@ -6,7 +6,7 @@
 
 #![allow(non_upper_case_globals)] // the constants are named as in Postgres
 
-use crate::catalog::{ClusterMap, TableId};
+use crate::catalog::{ClusterMap, TableId, quote_identifier, quote_literal};
 use crate::ddl::foreign_key::{self, ForeignKey};
 use crate::error::Result;
 use crate::pg::codec::TransmissionMode;
@@ -83,6 +83,7 @@ impl Written {
                 ConstrType::CONSTR_UNIQUE => b'u',
                 ConstrType::CONSTR_EXCLUSION => b'x',
                 ConstrType::CONSTR_FOREIGN => b'f',
+                ConstrType::CONSTR_NOTNULL => b'n',
                 _ => return,
             };
             if !(*constraint).conname.is_null() {
@@ -103,7 +104,7 @@ impl Written {
         }
         let created = created(seen)?;
         let mut names = Vec::new();
-        for contype in [b'c', b'p', b'u', b'x', b'f'] {
+        for contype in [b'c', b'p', b'u', b'x', b'f', b'n'] {
             let wanted: Vec<_> = self.unnamed.iter().filter(|u| u.contype == contype).collect();
             let made: Vec<_> = created
                 .iter()
@@ -125,6 +126,41 @@ pub fn definitions(created: &[Created], table: TableId) -> Vec<String> {
         // SAFETY: the constraint exists; the text is palloc'd.
         .map(|c| unsafe { tree::text(pg_sys::pg_get_constraintdef_command(c.oid)) })
         .collect()
+}
+
+/// `ADD CONSTRAINT ... NOT NULL column` (18), or nothing for a constraint of another kind.
+///
+/// # Safety
+/// `node` is a Constraint.
+pub unsafe fn not_null(node: *mut pg_sys::Node) -> Option<String> {
+    // SAFETY: checked by tag; the keys are the column's name.
+    unsafe {
+        let constraint = tree::cast::<pg_sys::Constraint>(node, NodeTag::T_Constraint)?;
+        let column = tree::strings((*constraint).keys).pop()?;
+        if (*constraint).contype != ConstrType::CONSTR_NOTNULL {
+            return None;
+        }
+        let column = quote_identifier(&column);
+        let valid = if (*constraint).skip_validation { " NOT VALID" } else { "" };
+        Some(match tree::text((*constraint).conname) {
+            name if name.is_empty() => format!("ADD NOT NULL {column}{valid}"),
+            name => format!("ADD CONSTRAINT {} NOT NULL {column}{valid}", quote_identifier(&name)),
+        })
+    }
+}
+
+/// The name of a column's NOT NULL constraint (18).
+pub fn not_null_name(table: TableId, column: &str) -> Result<Option<String>> {
+    let rows = owner_sql::rows(&format!(
+        "SELECT c.conname::pg_catalog.text FROM pg_catalog.pg_constraint c
+           JOIN pg_catalog.pg_attribute a ON a.attrelid OPERATOR(pg_catalog.=) c.conrelid
+            AND c.conkey OPERATOR(pg_catalog.=) ARRAY[a.attnum]
+          WHERE c.conrelid OPERATOR(pg_catalog.=) {} AND c.contype OPERATOR(pg_catalog.=) 'n'
+            AND a.attname OPERATOR(pg_catalog.=) {}",
+        table.0,
+        quote_literal(column)
+    ))?;
+    Ok(rows.into_iter().next().and_then(|r| r.into_iter().next()))
 }
 
 /// Refuses foreign keys that the cluster cannot keep, and brings the guards of those from local
