@@ -127,9 +127,6 @@ unsafe fn refuses(query: *mut pg_sys::Query, map: &ClusterMap, tables: &Tables) 
                     return Some("a reference table is written".into());
                 };
                 if q.commandType == pg_sys::CmdType::CMD_INSERT {
-                    if tables.distributed.len() > 1 {
-                        return Some("it reads another distributed table".into());
-                    }
                     let sources = items::<Node>((*q.jointree).fromlist);
                     return (!sources.is_empty()).then(|| "it inserts more than one row".into());
                 }
@@ -175,7 +172,11 @@ unsafe fn choose(
     // SAFETY: `sent` is our copy.
     unsafe {
         if (*sent).commandType == pg_sys::CmdType::CMD_INSERT {
-            return insert_target(sent, map, parameters).map(|t| (Tier::Router, t));
+            let target = insert_target(sent, map, parameters)?;
+            if tables.distributed.len() > 1 {
+                reads_where_it_writes(sent, map, tables, parameters, &target)?;
+            }
+            return Ok((Tier::Router, target));
         }
         let mut reader = Reader::new(map, tables.distributed.iter().copied());
         let level = reader.read(sent);
@@ -262,6 +263,43 @@ unsafe fn insert_target(
         match parameter_of(expr, parameters) {
             Some(parameter) => Ok(Target::Key { table, parameter }),
             None => Err("the new row's shard key is not known before it runs".into()),
+        }
+    }
+}
+
+/// Whether the subqueries of an INSERT (in RETURNING or ON CONFLICT) are about the key of the new row: its
+/// columns, and those of EXCLUDED, have the inserted key.
+unsafe fn reads_where_it_writes(
+    sent: *mut pg_sys::Query,
+    map: &ClusterMap,
+    tables: &Tables,
+    parameters: &mut Parameters,
+    target: &Target,
+) -> std::result::Result<(), Reason> {
+    // SAFETY: reads our copy.
+    unsafe {
+        let elsewhere = || "it reads another distributed table".to_string();
+        let table = target.table();
+        let Some((_, attno)) = map.distribution(table) else { return Err(elsewhere()) };
+        let family = crate::pg::hash::key_class(table).map_err(|_| elsewhere())?.family.to_u32();
+        let key = items::<pg_sys::TargetEntry>((*sent).targetList).into_iter().find(|t| (**t).resno == attno);
+        let Some(key) = key else { return Err(elsewhere()) };
+        let mut reader = Reader::new(map, tables.distributed.iter().copied());
+        let mut level = reader.read(sent);
+        reader.values.push((*key).expr.cast());
+        let value = router::Term::Value(reader.values.len() - 1);
+        let mut names = vec![(*sent).resultRelation as usize];
+        if !(*sent).onConflict.is_null() {
+            names.push((*(*sent).onConflict).exclRelIndex as usize);
+        }
+        for relation in names {
+            level.equalities.push((router::Term::Column { relation, attno, family }, value));
+        }
+        level.keys.push((table, value));
+        let pins = router::pins(&level).map_err(|_| elsewhere())?;
+        match one_node(&pins, &reader.values, map, parameters)? {
+            Target::Key { .. } => Ok(()),
+            _ => Err(elsewhere()),
         }
     }
 }

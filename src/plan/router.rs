@@ -29,7 +29,7 @@ pub enum Term {
 #[derive(Clone, Debug, Default)]
 pub struct Level {
     pub equalities: Vec<(Term, Term)>,
-    /// The key column of each distributed table that is read here.
+    /// The key column of each distributed table that is read here, or the key itself if it is given.
     pub keys: Vec<(TableId, Term)>,
     pub inner: Vec<Level>,
 }
@@ -62,7 +62,11 @@ fn solve(level: &Level, known: &HashMap<Term, ValueIndex>, found: &mut Pins) -> 
     let mut below = known.clone();
     below.extend(values.iter().map(|(t, v)| (*t, *v)));
     for (table, key) in &level.keys {
-        found.push((*table, *below.get(key).ok_or(Unpinned(*table))?));
+        let value = match key {
+            Term::Value(value) => *value,
+            column => *below.get(column).ok_or(Unpinned(*table))?,
+        };
+        found.push((*table, value));
     }
     level.inner.iter().try_for_each(|inner| solve(inner, &below, found))
 }
