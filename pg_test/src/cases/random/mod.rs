@@ -9,10 +9,10 @@
 //! What is made has one answer: a LIMIT comes with an ORDER BY of all columns, aggregates that
 //! depend on order have one, no expression can fail for some rows only, and no float is summed.
 //!
-//! - [`tables`]: what the generator knows of the tables.
-//! - [`expression`]: scalar expressions and predicates.
-//! - [`select`]: queries.
-//! - [`write`]: statements that write.
+//! - `tables`: what the generator knows of the tables.
+//! - `expression`: scalar expressions and predicates.
+//! - `select`: queries.
+//! - `write`: statements that write.
 
 mod expression;
 mod select;

@@ -1,0 +1,144 @@
+//! EXPLAIN says which tier a query takes, on which nodes and shards it runs, and the SQL sent there.
+
+use pg_test::harness::Cluster;
+use postgres::{Client, SimpleQueryMessage};
+
+fn explain(client: &mut Client, options: &str, sql: &str) -> String {
+    let explain = format!("EXPLAIN ({options}) {sql}");
+    let messages = client.simple_query(&explain).unwrap_or_else(|error| panic!("{explain}: {error}"));
+    let lines: Vec<String> = messages
+        .iter()
+        .filter_map(|message| match message {
+            SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+            _ => None,
+        })
+        .collect();
+    lines.join("\n")
+}
+
+fn start() -> (Cluster, Client) {
+    let cluster = Cluster::start(3);
+    let mut here = cluster.client();
+    here.batch_execute(
+        "CREATE TABLE t (id int PRIMARY KEY, v int, w text);
+         SELECT sharding.distribute_table('t', 'id', 8);
+         INSERT INTO t SELECT i, i % 10, 'w' || i FROM generate_series(1, 100) i;
+         CREATE TABLE local (id int); INSERT INTO local VALUES (1), (2)",
+    )
+    .unwrap();
+    (cluster, here)
+}
+
+fn contains_all(text: &str, parts: &[&str]) {
+    let folded = text.to_lowercase();
+    for part in parts {
+        assert!(folded.contains(&part.to_lowercase()), "no {part:?} in\n{text}");
+    }
+}
+
+#[test]
+fn a_routed_query_names_its_node_and_shard() {
+    let (_cluster, mut here) = start();
+    let text = explain(&mut here, "COSTS OFF", "SELECT v FROM t WHERE id = 5");
+    let node: String = here
+        .query_one(
+            "SELECT node::text FROM sharding.shards WHERE relation = 't'::regclass AND shard = sharding.shard_of('t', 5)",
+            &[],
+        )
+        .unwrap()
+        .get(0);
+    contains_all(&text, &["router", &node, "1 of 8", "SELECT", "FROM"]);
+    for other in ["n1", "n2", "n3"].iter().filter(|name| **name != node) {
+        assert!(!text.contains(other), "{text}");
+    }
+}
+
+#[test]
+fn a_query_of_all_nodes_names_them() {
+    let (_cluster, mut here) = start();
+    for sql in
+        ["SELECT count(*) FROM t", "SELECT l.id, t.v FROM local l JOIN t ON t.id = l.id", "SELECT * FROM t WHERE v = 3"]
+    {
+        let text = explain(&mut here, "VERBOSE", sql);
+        contains_all(&text, &["tier", "n1", "n2", "n3", "8 of 8", "FROM"]);
+    }
+    // A filter is in the SQL that is sent.
+    let text = explain(&mut here, "COSTS OFF", "SELECT w FROM t WHERE v = 3");
+    contains_all(&text, &["v = 3"]);
+}
+
+#[test]
+fn analyze_adds_rows_and_times_of_each_task() {
+    let (_cluster, mut here) = start();
+    let text = explain(&mut here, "ANALYZE", "SELECT * FROM t WHERE v = 3");
+    contains_all(&text, &["n1", "n2", "n3", "actual time", "rows=10", "time=", "ms"]);
+    let text = explain(&mut here, "ANALYZE, TIMING OFF, SUMMARY OFF, COSTS OFF", "SELECT * FROM t WHERE v = 3");
+    assert!(!text.contains(" ms"), "{text}");
+    contains_all(&text, &["rows="]);
+    // What only reads changes nothing, what writes has written.
+    explain(&mut here, "ANALYZE", "UPDATE t SET w = 'explained' WHERE v = 3");
+    let changed: i64 = here.query_one("SELECT count(*) FROM t WHERE w = 'explained'", &[]).unwrap().get(0);
+    assert_eq!(changed, 10);
+    explain(&mut here, "COSTS OFF", "DELETE FROM t");
+    let left: i64 = here.query_one("SELECT count(*) FROM t", &[]).unwrap().get(0);
+    assert_eq!(left, 100);
+}
+
+#[test]
+fn json_is_valid_and_has_the_same() {
+    let (_cluster, mut here) = start();
+    for (options, sql) in [
+        ("FORMAT JSON", "SELECT v FROM t WHERE id = 5"),
+        ("FORMAT JSON, ANALYZE, VERBOSE", "SELECT v, count(*) FROM t GROUP BY v"),
+        ("FORMAT JSON, ANALYZE", "UPDATE t SET v = 1 WHERE id IN (1, 2, 3)"),
+        ("FORMAT JSON", "INSERT INTO t VALUES (1000, 1, 'x'), (1001, 1, 'y')"),
+    ] {
+        let text = explain(&mut here, options, sql);
+        // Postgres itself says whether it is JSON, and finds the property anywhere in it.
+        let property = if sql.starts_with("INSERT") { "Nodes" } else { "Tier" };
+        let found: i64 = here
+            .query_one(
+                &format!("SELECT count(*) FROM jsonb_path_query($1::text::jsonb, '$.**.\"{property}\"')"),
+                &[&text],
+            )
+            .unwrap_or_else(|error| panic!("{error}\n{text}"))
+            .get(0);
+        assert!(found > 0, "{sql}: {text}");
+    }
+    let text = explain(&mut here, "FORMAT JSON", "SELECT v FROM t WHERE id = 5");
+    for property in ["Tier", "Nodes", "Shards", "Remote SQL"] {
+        assert!(text.contains(&format!("\"{property}\"")), "{property}: {text}");
+    }
+}
+
+#[test]
+fn a_generic_plan_chooses_when_it_runs() {
+    let (_cluster, mut here) = start();
+    here.batch_execute("SET plan_cache_mode = force_generic_plan; PREPARE q (int) AS SELECT v FROM t WHERE id = $1")
+        .unwrap();
+    let text = explain(&mut here, "COSTS OFF", "EXECUTE q (5)");
+    contains_all(&text, &["router"]);
+    let text = explain(&mut here, "ANALYZE, COSTS OFF", "EXECUTE q (5)");
+    contains_all(&text, &["router", "rows=1"]);
+}
+
+#[test]
+fn no_password_is_shown() {
+    let (_cluster, mut here) = start();
+    here.batch_execute("ALTER USER MAPPING FOR PUBLIC SERVER n1 OPTIONS (ADD password 'hush-hush')").unwrap();
+    let text = explain(&mut here, "VERBOSE, ANALYZE", "SELECT * FROM t");
+    assert!(!text.contains("hush"), "{text}");
+    here.batch_execute("CREATE ROLE curious LOGIN; GRANT SELECT ON t TO curious; SET ROLE curious").unwrap();
+    for view in ["sharding.nodes", "sharding.tables", "sharding.shards"] {
+        let messages = here.simple_query(&format!("SELECT * FROM {view}")).unwrap_or_else(|e| panic!("{view}: {e}"));
+        for message in messages {
+            if let SimpleQueryMessage::Row(row) = message {
+                let row: Vec<&str> = (0..row.len()).filter_map(|i| row.get(i)).collect();
+                assert!(!row.join(" ").contains("hush"), "{view}");
+            }
+        }
+    }
+    let options: Option<Vec<String>> =
+        here.query_one("SELECT umoptions FROM pg_user_mappings WHERE srvname = 'n1'", &[]).unwrap().get(0);
+    assert!(options.is_none_or(|options| !options.join(" ").contains("hush")));
+}
