@@ -67,3 +67,30 @@ SELECT * FROM ident;
 
 SELECT i.id, j.a FROM items i, JSON_TABLE(jsonb '[{"a": 1}, {"a": 2}]', '$[*]' COLUMNS (a int PATH '$.a')) j WHERE i.id = j.a;
 SELECT i.id, JSON_VALUE(jsonb '{"x": 5}', '$.x' RETURNING int) FROM items i WHERE i.id < 4;
+SELECT id, jt.* FROM items, JSON_TABLE(to_jsonb(items), '$' COLUMNS (k int PATH '$.k', n FOR ORDINALITY, t text EXISTS PATH '$.txt')) jt WHERE id < 4;
+SELECT id, JSON_QUERY(to_jsonb(items), '$.k' WITH WRAPPER), JSON_EXISTS(to_jsonb(items), '$.zzz'), JSON_SCALAR(k), JSON_SERIALIZE(to_jsonb(k)), JSON('{"a":1}') FROM items WHERE id = 3;
+SELECT random(1, 1), random_normal() IS NULL FROM items WHERE id < 3;
+
+-- COPY that skips bad rows
+CREATE TABLE cp (id int PRIMARY KEY, v int DEFAULT 7, g int GENERATED ALWAYS AS (v + 1) STORED);
+-- @distribute(cp, id, 4)
+COPY cp (id, v) FROM STDIN (ON_ERROR ignore, LOG_VERBOSITY verbose);
+1	x
+2	5
+y	5
+3	6
+\.
+COPY cp (id, v) FROM STDIN (ON_ERROR ignore) WHERE v > 5;
+21	x
+22	5
+23	6
+\.
+COPY cp (v, id) FROM STDIN (FORMAT csv, DEFAULT 'd');
+d,31
+5,32
+\.
+COPY cp (id, v) FROM STDIN (FORMAT csv, HEADER match, FORCE_NULL *);
+id,v
+41,5
+\.
+SELECT * FROM cp;

@@ -18,6 +18,7 @@ pub mod hooks;
 pub mod lock_rows;
 pub mod modify;
 pub mod modify_apply;
+pub mod modify_returning;
 pub mod modify_run;
 pub mod params;
 pub mod pending;

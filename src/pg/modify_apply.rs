@@ -5,14 +5,12 @@
 //! what check options and RETURNING see.
 
 use crate::error::{Error, Result, sqlstate};
-use crate::pg::guard::boundary;
 use crate::pg::modify_run::{Change, Modify, Operation};
-use crate::pg::session::{Access, Fetch, Param, Row, Statement, Stream};
-use crate::pg::{compat, readers, slot, tuple};
+use crate::pg::session::{Access, Fetch, Param, Statement, Stream};
+use crate::pg::{readers, tuple};
 use crate::plan::write::{self, Insert, OldRow, TargetColumn};
 use pgrx::pg_sys;
 use std::collections::BTreeMap;
-use std::ptr;
 
 impl Modify {
     /// Applies what is collected: deletes, then updates, then inserts; all nodes of a step at once.
@@ -183,117 +181,6 @@ impl Modify {
                 };
                 Ok((write::insert(&insert, chunk.len()), params))
             }
-        }
-    }
-
-    /// A row that a node wrote: check options, then RETURNING.
-    unsafe fn returned(&mut self, operation: Operation, row: &Row, chunk: &[Change], index: usize) -> Result<()> {
-        // SAFETY: slots are the node's own; values live in the per-tuple memory.
-        unsafe {
-            let econtext = (*self.node).ss.ps.ps_ExprContext;
-            pg_sys::MemoryContextReset((*econtext).ecxt_per_tuple_memory);
-            let old = pg_sys::MemoryContextSwitchTo((*econtext).ecxt_per_tuple_memory);
-            let (first, number) = if operation == Operation::Insert {
-                (0, index)
-            } else {
-                let bytes: [u8; 4] = row.get(0).and_then(|b| b.try_into().ok()).unwrap_or_default();
-                (1, i32::from_be_bytes(bytes) as usize)
-            };
-            self.fill(self.new_slot, row, first)?;
-            if self.checks && operation != Operation::Delete {
-                let (result, new, estate) = (self.result, self.new_slot, self.estate);
-                let own = match operation {
-                    Operation::Insert => pg_sys::WCOKind::WCO_RLS_INSERT_CHECK,
-                    _ => pg_sys::WCOKind::WCO_RLS_UPDATE_CHECK,
-                };
-                for kind in [own, pg_sys::WCOKind::WCO_VIEW_CHECK] {
-                    boundary(|| pg_sys::ExecWithCheckOptions(kind, result, new, estate));
-                }
-            }
-            if let Some(returning) = self.returning {
-                (*econtext).ecxt_scantuple = self.new_slot;
-                let source = chunk.get(number).map_or(ptr::null_mut(), |c| c.source);
-                slot::clear(self.source_slot);
-                if !source.is_null() {
-                    pg_sys::ExecStoreMinimalTuple(source, self.source_slot, false);
-                    // Expressions were compiled for the child's slot, which may need no deforming.
-                    slot::deform(self.source_slot);
-                }
-                (*econtext).ecxt_outertuple = self.source_slot;
-                let old_row = self.old_row(operation, row, source)?;
-                // An INSERT with an old row is the second half of an UPDATE that moves it.
-                let (projection, old_row, new_row) = match operation {
-                    Operation::Delete => (returning.delete, self.new_slot, ptr::null_mut()),
-                    Operation::Insert if old_row.is_null() => (returning.insert, old_row, self.new_slot),
-                    _ => (returning.update, old_row, self.new_slot),
-                };
-                compat::set_returned_rows(projection, old_row, new_row, returning.nulls);
-                let out = slot::project(projection);
-                let store = self.store;
-                boundary(|| pg_sys::tuplestore_puttupleslot(store, out));
-            }
-            pg_sys::MemoryContextSwitchTo(old);
-            Ok(())
-        }
-    }
-
-    /// Fills a slot of the target's row type with columns that a node returned, from `first` on.
-    unsafe fn fill(&mut self, slot: *mut pg_sys::TupleTableSlot, row: &Row, first: usize) -> Result<()> {
-        // SAFETY: the slot is the node's own; values live in the current memory context.
-        unsafe {
-            slot::clear(slot);
-            let natts = (*(*slot).tts_tupleDescriptor).natts as usize;
-            for i in 0..natts {
-                *(*slot).tts_isnull.add(i) = true;
-                *(*slot).tts_values.add(i) = pg_sys::Datum::from(0);
-            }
-            for i in 0..self.columns.len() {
-                if let Some(bytes) = row.get(first + i) {
-                    let at = self.columns[i].attno as usize - 1;
-                    *(*slot).tts_values.add(at) = self.codecs[i].decode(bytes)?;
-                    *(*slot).tts_isnull.add(at) = false;
-                }
-            }
-            pg_sys::ExecStoreVirtualTuple(slot);
-            (*slot).tts_tableOid = pg_sys::Oid::from(self.table.0);
-            Ok(())
-        }
-    }
-
-    /// The row as it was before the write, in `old_slot`; null if it is new.
-    unsafe fn old_row(
-        &mut self,
-        operation: Operation,
-        row: &Row,
-        source: *mut pg_sys::MinimalTupleData,
-    ) -> Result<*mut pg_sys::TupleTableSlot> {
-        // SAFETY: as `fill`; the source row is in `source_slot`.
-        unsafe {
-            if operation == Operation::Insert && self.returns_old() == OldRow::Return {
-                let columns = self.columns.len();
-                if row.get(columns) != Some(&[1]) {
-                    return Ok(ptr::null_mut());
-                }
-                self.fill(self.old_slot, row, columns + 1)?;
-                return Ok(self.old_slot);
-            }
-            if source.is_null() || self.row_column == 0 {
-                return Ok(ptr::null_mut());
-            }
-            let Some(old) = slot::attribute(self.source_slot, self.row_column) else { return Ok(ptr::null_mut()) };
-            self.store_old(old);
-            (*self.old_slot).tts_tableOid = pg_sys::Oid::from(self.table.0);
-            Ok(self.old_slot)
-        }
-    }
-
-    /// Whether INSERT statements return the row that their ON CONFLICT clause changed.
-    unsafe fn returns_old(&self) -> OldRow {
-        // SAFETY: reads the RETURNING list.
-        let named = unsafe { self.returning.is_some_and(|r| compat::returns_old(r.insert)) };
-        match &self.clause {
-            Some(clause) if clause.updates && named => OldRow::Return,
-            _ => OldRow::Leave,
         }
     }
 }

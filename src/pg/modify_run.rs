@@ -10,6 +10,7 @@ use crate::pg::codec::{Codec, TransmissionMode};
 use crate::pg::guard::boundary;
 use crate::pg::hash::KeyHasher;
 use crate::pg::modify::{self, CONFLICT_COLUMN, ConflictClause};
+use crate::pg::modify_returning::Returning;
 use crate::pg::session::Param;
 use crate::pg::tree::{self, items};
 use crate::pg::{catalog_cache, compat, finish, slot, tuple};
@@ -52,53 +53,6 @@ pub(super) struct Action {
     condition: *mut pg_sys::ExprState,
     projection: *mut pg_sys::ProjectionInfo,
     assignment: usize,
-}
-
-/// The RETURNING list, with `merge_action()` being what each operation says it is.
-#[derive(Clone, Copy)]
-pub(super) struct Returning {
-    pub(super) insert: *mut pg_sys::ProjectionInfo,
-    pub(super) update: *mut pg_sys::ProjectionInfo,
-    pub(super) delete: *mut pg_sys::ProjectionInfo,
-    /// Stands for `old` or `new` where there is no such row.
-    pub(super) nulls: *mut pg_sys::TupleTableSlot,
-}
-
-impl Returning {
-    unsafe fn begin(
-        ps: *mut pg_sys::PlanState,
-        list: *mut pg_sys::List,
-        desc: pg_sys::TupleDesc,
-        out: *mut pg_sys::TupleTableSlot,
-    ) -> Returning {
-        // SAFETY: everything is made in the query's memory.
-        unsafe {
-            let econtext = (*ps).ps_ExprContext;
-            let build = |list| boundary(|| pg_sys::ExecBuildProjectionInfo(list, econtext, out, ps, desc));
-            let nulls = pg_sys::ExecInitExtraTupleSlot((*ps).state, desc, &raw const pg_sys::TTSOpsVirtual);
-            boundary(|| pg_sys::ExecStoreAllNullTuple(nulls));
-            let names_action = tree::walk(list.cast(), |n| {
-                if compat::is_merge_action(n) { tree::Visit::Stop } else { tree::Visit::Deeper }
-            });
-            if !names_action {
-                let all = build(list);
-                return Returning { insert: all, update: all, delete: all, nulls };
-            }
-            let with_action = |action: &str| {
-                let named = tree::mutate(list.cast(), |n| match compat::is_merge_action(n) {
-                    true => tree::Change::Replace(tree::text_const(action).cast()),
-                    false => tree::Change::Deeper,
-                });
-                build(named.cast())
-            };
-            Returning {
-                insert: with_action("INSERT"),
-                update: with_action("UPDATE"),
-                delete: with_action("DELETE"),
-                nulls,
-            }
-        }
-    }
 }
 
 /// A list of columns that an UPDATE sets.
@@ -354,6 +308,8 @@ impl Modify {
                 let row = self.returned_slot;
                 if boundary(|| pg_sys::tuplestore_gettupleslot(store, true, false, row)) {
                     slot::copy(out, row);
+                    // A row read from disk is in the caller's memory.
+                    slot::clear(row);
                 }
             }
             Ok(out)

@@ -299,6 +299,8 @@ impl Scan {
             let store = self.store;
             if boundary(|| pg_sys::tuplestore_gettupleslot(store, true, false, scratch)) {
                 slot::copy(slot, scratch);
+                // A row read from disk is in the caller's memory, which is reset before the next one.
+                slot::clear(scratch);
             }
             Ok(())
         }

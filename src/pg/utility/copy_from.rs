@@ -6,9 +6,10 @@
 //! table is Postgres's own: its trigger writes the copies.
 
 use crate::catalog::{ClusterMap, TableId};
-use crate::error::{Error, Result, sqlstate};
+use crate::error::{Error, Result, SqlState, sqlstate};
 use crate::pg::bulk::BulkLoader;
 use crate::pg::guard::boundary;
+use crate::pg::report;
 use crate::pg::utility::compat;
 use crate::pg::utility::{Call, raw, relation, tree};
 use pgrx::pg_sys;
@@ -32,7 +33,7 @@ pub fn run(call: &Call, map: &ClusterMap) -> Result<bool> {
         let mut input = Input::open(call, statement)?;
         let columns = input.columns();
         let mut loader = BulkLoader::new(map, TableId(table.id.0), &columns)?;
-        while let Some((values, nulls)) = input.next() {
+        while let Some((values, nulls)) = input.next()? {
             loader.push(values, nulls)?;
         }
         let rows = loader.finish()?;
@@ -148,7 +149,7 @@ impl Input {
     }
 
     /// The next row that the WHERE clause lets through.
-    fn next(&mut self) -> Option<(&[pg_sys::Datum], &[bool])> {
+    fn next(&mut self) -> Result<Option<(&[pg_sys::Datum], &[bool])>> {
         let (state, econtext, slot, filter) = (self.state, self.econtext, self.slot, self.filter);
         // SAFETY: the slot is virtual, its arrays have natts elements; rows live in the per-tuple
         // context, which is reset before the next one.
@@ -159,7 +160,9 @@ impl Input {
                 let (values, nulls) = ((*slot).tts_values, (*slot).tts_isnull);
                 let found = boundary(|| raw::NextCopyFrom(state, econtext, values, nulls));
                 let natts = (*(*slot).tts_tupleDescriptor).natts;
+                let skipped = found && compat::is_skipped(state)?;
                 let passes = found
+                    && !skipped
                     && (filter.is_null() || {
                         (*slot).tts_flags &= !(pg_sys::TTS_FLAG_EMPTY as u16);
                         (*slot).tts_nvalid = natts as i16;
@@ -171,7 +174,7 @@ impl Input {
                     });
                 pg_sys::MemoryContextSwitchTo(previous);
                 if !found {
-                    return None;
+                    return Ok(None);
                 }
                 if passes {
                     self.accepted += 1;
@@ -179,9 +182,11 @@ impl Input {
                         self.report();
                     }
                     let natts = natts as usize;
-                    return Some((std::slice::from_raw_parts(values, natts), std::slice::from_raw_parts(nulls, natts)));
+                    let (values, nulls) =
+                        (std::slice::from_raw_parts(values, natts), std::slice::from_raw_parts(nulls, natts));
+                    return Ok(Some((values, nulls)));
                 }
-                self.excluded += 1;
+                self.excluded += i64::from(!skipped);
             }
         }
     }
@@ -199,6 +204,12 @@ impl Input {
         drop(self);
         // SAFETY: opened by `open`; the lock stays until the transaction ends.
         unsafe {
+            let rows = compat::skipped_rows(state);
+            if rows > 0 {
+                let verb = if rows == 1 { "row was" } else { "rows were" };
+                let message = format!("{rows} {verb} skipped due to data type incompatibility");
+                report::notice(&Error::new(SqlState::new("00000"), message));
+            }
             boundary(|| raw::EndCopyFrom(state));
             pg_sys::ExecDropSingleTupleTableSlot(slot);
             pg_sys::FreeExecutorState(estate);
@@ -244,7 +255,7 @@ unsafe fn filter(
             if generated && (whole_row || pg_sys::bms_is_member(attno - first, used)) {
                 let column = tree::text(pg_sys::get_attname(relid, attno as i16, false));
                 return Err(Error::new(
-                    crate::error::SqlState::new("42P10"),
+                    SqlState::new("42P10"),
                     "generated columns are not supported in COPY FROM WHERE conditions",
                 )
                 .detail(format!("Column \"{column}\" is a generated column.")));
