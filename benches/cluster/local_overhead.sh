@@ -39,7 +39,7 @@ chmod 755 "$BASE"
 release() {
     [ ! -d "$BASE/with" ] || "$ROOT/scripts/cluster" stop "$BASE/with" || true
     [ ! -f "$BASE/without/data/postmaster.pid" ] ||
-        as_server "$PG_BINDIR/pg_ctl" stop -D "$BASE/without/data" -m fast -w >/dev/null || true
+        as_server "$PGROOT_BIN/pg_ctl" stop -D "$BASE/without/data" -m fast -w >/dev/null || true
     rm -rf "$BASE"
 }
 trap release EXIT
@@ -63,14 +63,14 @@ start_without() {
     [ -z "$SERVER_USER" ] || chown "$SERVER_USER" "$BASE/without"
     as_server mkdir -m 700 "$BASE/without/socket"
     as_server cp -a "$PG_TEMPLATE" "$BASE/without/data"
-    # As scripts/cluster writes it, but without the library.
+    # As scripts/cluster writes it for the coordinator, but without the library; the same program file.
     as_server tee "$BASE/without/data/server.conf" >/dev/null <<CONF
 port = $PORT
 unix_socket_directories = '$BASE/without/socket'
 shared_preload_libraries = ''
 shared_buffers = 256MB
 CONF
-    as_server "$PG_BINDIR/pg_ctl" start -D "$BASE/without/data" -w -t 60 -l "$BASE/without/log" >/dev/null
+    as_server "$PGROOT_BIN/pg_ctl" start -D "$BASE/without/data" -w -t 60 -l "$BASE/without/log" >/dev/null
 }
 
 start_without

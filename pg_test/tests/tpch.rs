@@ -16,10 +16,7 @@ static ONE: Mutex<()> = Mutex::new(());
 fn check(layout: &str, scale: f64) {
     let _one = ONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let (servers, _running) = start(3).expect("servers");
-    let (report, timings) = tpch::run(&servers, layout, scale).expect("connections");
-    for timing in timings {
-        println!("{layout}: line {}: plain {:.2?}, cluster {:.2?}", timing.line, timing.plain, timing.cluster);
-    }
+    let (report, _timings) = tpch::run(&servers, layout, scale).expect("connections");
     assert!(report.differences.is_empty(), "{report}");
 }
 

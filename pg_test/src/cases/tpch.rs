@@ -66,16 +66,18 @@ pub fn run(servers: &Servers, layout: &str, scale: f64) -> io::Result<(Report, V
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tpch");
     let mut report = Report::new(layout);
     let connect = |endpoint| -> io::Result<Session> {
-        let mut session = Session::connect(endpoint)?;
+        let mut session = Session::connect_within(endpoint, Duration::from_secs(20))?;
         session.set_silence(Duration::from_secs(180))?;
-        session.run("DROP SCHEMA IF EXISTS tpch CASCADE; CREATE SCHEMA tpch; SET search_path = tpch; SET statement_timeout = '170s'")?;
+        session.run("SET search_path = tpch; SET statement_timeout = '150s'")?;
         Ok(session)
     };
     let mut plain = connect(&servers.plain)?;
     let mut cluster = connect(&servers.coordinator)?;
     let schema = std::fs::read_to_string(folder.join("schema.sql"))?;
-    plain.run(&schema)?;
-    cluster.run(&schema)?;
+    for session in [&mut plain, &mut cluster] {
+        session.run("DROP SCHEMA IF EXISTS tpch CASCADE; CREATE SCHEMA tpch")?;
+        session.run(&schema)?;
+    }
     if !servers.stand_in {
         for sql in cluster_statements(&std::fs::read_to_string(folder.join(layout))?)? {
             cluster.run(&sql)?;
@@ -101,8 +103,18 @@ pub fn run(servers: &Servers, layout: &str, scale: f64) -> io::Result<(Report, V
         let start = Instant::now();
         let here = plain.simple(sql, None)?;
         let middle = Instant::now();
-        let there = cluster.simple(sql, None)?;
-        timings.push(Timing { line: *line, plain: middle - start, cluster: middle.elapsed() });
+        let there = cluster.simple(sql, None);
+        let timing = Timing { line: *line, plain: middle - start, cluster: middle.elapsed() };
+        println!("{layout}: line {line}: plain {:.2?}, cluster {:.2?}", timing.plain, timing.cluster);
+        timings.push(timing);
+        let there = match there {
+            Ok(there) => there,
+            Err(error) => {
+                report.differ(*line, sql, format!("cluster: {error}"));
+                cluster = connect(&servers.coordinator)?;
+                continue;
+            }
+        };
         compare(&mut report, *line, sql, &here, &there, expectation);
     }
     Ok((report, timings))
