@@ -89,7 +89,13 @@ impl KeyHasher {
         // SAFETY: one key column, so one element each.
         let hash = unsafe {
             boundary(|| {
-                pg_sys::compute_partition_hash_value(1, &mut self.function, &mut self.collation, &mut value, &mut null)
+                pg_sys::compute_partition_hash_value(
+                    1,
+                    &mut self.function,
+                    &raw mut self.collation,
+                    &raw mut value,
+                    &raw mut null,
+                )
             })
         };
         group.shard_of_hash(hash)

@@ -35,7 +35,7 @@ pub unsafe fn reindex(index: pg_sys::Oid) {
         #[cfg(any(feature = "pg15", feature = "pg16"))]
         pg_sys::reindex_index(index, false, persistence, &mut params);
         #[cfg(not(any(feature = "pg15", feature = "pg16")))]
-        pg_sys::reindex_index(std::ptr::null(), index, false, persistence, &mut params);
+        pg_sys::reindex_index(std::ptr::null(), index, false, persistence, &raw mut params);
     }
 }
 
