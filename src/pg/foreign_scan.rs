@@ -13,7 +13,7 @@ use crate::pg::query_tree::{deterministic, strip_relabel};
 use crate::pg::scan::{self, Scan};
 use crate::pg::shippable::{self, Vocabulary};
 use crate::pg::tree::{self, Node, Visit, items, list_of};
-use crate::pg::{catalog_cache, compat, explain, hash, planner, print, readers, tuple};
+use crate::pg::{catalog_cache, compat, explain, hash, planner, print, readers, scan_paths, tuple};
 use crate::plan::remote::{Effect, RemotePlan, Source, Target, Tier};
 use pgrx::pg_sys;
 use std::ptr;
@@ -56,19 +56,10 @@ unsafe extern "C-unwind" fn relation_size(
     });
 }
 
-/// Cost of sending a statement and of one row over the wire, in units of `seq_page_cost`.
-const STATEMENT_COST: f64 = 100.0;
-const ROW_COST: f64 = 0.02;
-
-unsafe extern "C-unwind" fn paths(root: *mut pg_sys::PlannerInfo, rel: *mut pg_sys::RelOptInfo, _relid: pg_sys::Oid) {
+unsafe extern "C-unwind" fn paths(root: *mut pg_sys::PlannerInfo, rel: *mut pg_sys::RelOptInfo, relid: pg_sys::Oid) {
     guarded(|| {
         // SAFETY: as above.
-        unsafe {
-            let total = STATEMENT_COST + (*rel).tuples * pg_sys::cpu_tuple_cost + (*rel).rows * ROW_COST;
-            let path =
-                compat::create_foreignscan_path(root, rel, (*rel).rows, STATEMENT_COST, total, (*rel).lateral_relids);
-            pg_sys::add_path(rel, path.cast());
-        }
+        unsafe { scan_paths::add(root, rel, TableId(relid.to_u32())) };
         Ok(())
     });
 }
@@ -101,7 +92,7 @@ unsafe fn split_filters(
 ) -> Filters {
     // SAFETY: clauses are RestrictInfos of this relation.
     unsafe {
-        let mut filters = Filters { remote: vec![], local: vec![], parameters: Parameters::default() };
+        let mut filters = Filters { remote: vec![], local: vec![], parameters: Parameters::of_scan((*rel).relid) };
         for info in items::<pg_sys::RestrictInfo>(clauses) {
             if (*info).pseudoconstant {
                 continue;

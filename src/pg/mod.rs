@@ -31,6 +31,7 @@ pub mod replicate;
 pub mod report;
 pub mod route;
 pub mod scan;
+pub mod scan_paths;
 pub mod session;
 pub mod settings;
 pub mod shippable;

@@ -26,9 +26,16 @@ pub enum Volatile {
 #[derive(Default)]
 pub struct Parameters {
     pub expressions: Vec<*mut Node>,
+    /// The relation that a scan reads: columns of others are values that it is given.
+    scanned: Option<u32>,
 }
 
 impl Parameters {
+    /// Parameters of a scan of this relation.
+    pub fn of_scan(relation: u32) -> Parameters {
+        Parameters { expressions: Vec::new(), scanned: Some(relation) }
+    }
+
     /// The parameter for an expression: an equal one is used again.
     pub unsafe fn add(&mut self, expression: *mut Node) -> usize {
         // SAFETY: `equal` compares node trees; volatile expressions are never shared.
@@ -80,7 +87,7 @@ impl Parameters {
     pub unsafe fn take(&mut self, node: *mut Node) -> Option<*mut Node> {
         // SAFETY: the expression is copied.
         unsafe {
-            stands_alone(node).then(|| {
+            stands_alone(node, self.scanned).then(|| {
                 let index = self.add(tree::copy(node));
                 self.reference(index)
             })
@@ -93,7 +100,7 @@ impl Parameters {
         // SAFETY: the tree is only read; the result is a copy.
         unsafe {
             tree::mutate(node, |n| {
-                if computed_here(n, vocabulary, volatile) {
+                if computed_here(n, vocabulary, volatile, self.scanned) {
                     let index = self.add(tree::copy(n));
                     Change::Replace(self.reference(index))
                 } else {
@@ -105,22 +112,27 @@ impl Parameters {
 }
 
 /// Whether `node` is an expression over no column that the coordinator has to evaluate.
-unsafe fn computed_here(node: *mut Node, vocabulary: &Vocabulary, volatile: Volatile) -> bool {
+unsafe fn computed_here(node: *mut Node, vocabulary: &Vocabulary, volatile: Volatile, scanned: Option<u32>) -> bool {
     // SAFETY: only expression nodes reach the checks that need one.
     unsafe {
+        if is_outer_column(node, scanned) {
+            return true;
+        }
         if !is_scalar_expression(node) {
             return false;
         }
         if (*node).type_ == pg_sys::NodeTag::T_Param {
             return is_value_param(node);
         }
-        if (*node).type_ == pg_sys::NodeTag::T_Const || !stands_alone(node) {
+        if (*node).type_ == pg_sys::NodeTag::T_Const || !stands_alone(node, scanned) {
             return false;
         }
         if pg_sys::contain_volatile_functions(node) {
             return volatile == Volatile::Once;
         }
-        pg_sys::contain_mutable_functions(node) || has_param(node) || shippable::why_not(node, vocabulary).is_some()
+        pg_sys::contain_mutable_functions(node)
+            || has_value_from_here(node)
+            || shippable::why_not(node, vocabulary).is_some()
     }
 }
 
@@ -132,9 +144,27 @@ unsafe fn is_value_param(node: *mut Node) -> bool {
     !own && matches!(kind, pg_sys::ParamKind::PARAM_EXTERN | pg_sys::ParamKind::PARAM_EXEC)
 }
 
-unsafe fn has_param(node: *mut Node) -> bool {
+/// Whether an expression that stands alone uses a parameter, or a column of another relation.
+unsafe fn has_value_from_here(node: *mut Node) -> bool {
     // SAFETY: a read-only walk.
-    unsafe { tree::walk(node, |n| if (*n).type_ == pg_sys::NodeTag::T_Param { Visit::Stop } else { Visit::Deeper }) }
+    unsafe {
+        tree::walk(node, |n| match (*n).type_ {
+            pg_sys::NodeTag::T_Param | pg_sys::NodeTag::T_Var => Visit::Stop,
+            _ => Visit::Deeper,
+        })
+    }
+}
+
+/// A column of another relation than the scanned one.
+unsafe fn is_outer_column(node: *mut Node, scanned: Option<u32>) -> bool {
+    // SAFETY: the tag says what it is.
+    unsafe {
+        (*node).type_ == pg_sys::NodeTag::T_Var
+            && scanned.is_some_and(|rti| {
+                let var = node.cast::<pg_sys::Var>();
+                (*var).varlevelsup == 0 && (*var).varno as u32 != rti
+            })
+    }
 }
 
 unsafe fn is_scalar_expression(node: *mut Node) -> bool {
@@ -172,13 +202,14 @@ unsafe fn is_scalar_expression(node: *mut Node) -> bool {
     )
 }
 
-/// No columns, aggregates, subqueries, set-returning functions or placeholders below.
-unsafe fn stands_alone(node: *mut Node) -> bool {
+/// No columns (of the scanned relation), aggregates, subqueries, set-returning functions or placeholders below.
+unsafe fn stands_alone(node: *mut Node, scanned: Option<u32>) -> bool {
     use pg_sys::NodeTag::*;
     // SAFETY: a read-only walk.
     unsafe {
         !pg_sys::expression_returns_set(node)
             && !tree::walk(node, |n| match (*n).type_ {
+                T_Var if is_outer_column(n, scanned) => Visit::Deeper,
                 T_Var
                 | T_Aggref
                 | T_WindowFunc

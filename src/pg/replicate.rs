@@ -9,10 +9,13 @@ use crate::catalog::quote_identifier;
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::codec::{Codec, TransmissionMode};
 use crate::pg::guard::guarded;
-use crate::pg::pending::{self, Change};
+use crate::pg::pending::{self, Change, Kind, Target};
 use crate::pg::session::Param;
 use crate::pg::tuple::{self, Column};
+use crate::plan::write::TargetColumn;
 use pgrx::pg_sys;
+use std::cell::RefCell;
+use std::rc::Rc;
 
 /// The trigger function.
 #[unsafe(no_mangle)]
@@ -36,8 +39,9 @@ unsafe fn replicate(fcinfo: pg_sys::FunctionCallInfo) -> Result<pg_sys::Datum> {
         }
         let data = context.cast::<pg_sys::TriggerData>();
         let relation = (*data).tg_relation;
-        let row = Row::new(relation);
         let event = (*data).tg_event & pg_sys::TRIGGER_EVENT_OPMASK;
+        let table = Table::of(relation);
+        let row = Row { table: &table, desc: (*relation).rd_att };
         let change = match event {
             pg_sys::TRIGGER_EVENT_INSERT => row.insert((*data).tg_trigtuple),
             pg_sys::TRIGGER_EVENT_DELETE => row.delete((*data).tg_trigtuple),
@@ -50,38 +54,76 @@ unsafe fn replicate(fcinfo: pg_sys::FunctionCallInfo) -> Result<pg_sys::Datum> {
 }
 
 /// How rows of one table are written down.
-struct Row {
-    relation: pg_sys::Relation,
-    table: String,
+struct Table {
+    oid: pg_sys::Oid,
+    name: String,
     columns: Vec<Column>,
     key: Vec<i16>,
     cascades: bool,
+    target: Rc<Target>,
 }
 
-impl Row {
-    unsafe fn new(relation: pg_sys::Relation) -> Row {
+thread_local! {
+    /// The last table, kept while changes wait: they are sent before a table can be altered.
+    static LAST: RefCell<Option<Rc<Table>>> = const { RefCell::new(None) };
+}
+
+impl Table {
+    unsafe fn of(relation: pg_sys::Relation) -> Rc<Table> {
+        // SAFETY: the relation is open.
+        let oid = unsafe { (*relation).rd_id };
+        if !pending::is_empty()
+            && let Some(table) = LAST.with_borrow(|last| last.clone().filter(|t| t.oid == oid))
+        {
+            return table;
+        }
+        // SAFETY: as above.
+        let table = Rc::new(unsafe { Table::new(relation) });
+        LAST.set(Some(table.clone()));
+        table
+    }
+
+    unsafe fn new(relation: pg_sys::Relation) -> Table {
         // SAFETY: the relation is open.
         unsafe {
-            Row {
-                relation,
-                table: tuple::qualified_name((*relation).rd_id),
-                columns: tuple::columns((*relation).rd_id),
-                key: tuple::primary_key(relation),
-                cascades: tuple::references_others(relation),
-            }
+            let oid = (*relation).rd_id;
+            let (name, columns) = (tuple::qualified_name(oid), tuple::columns(oid));
+            let written: Vec<TargetColumn> = columns
+                .iter()
+                .filter(|c| !c.generated)
+                .map(|c| TargetColumn { name: quote_identifier(&c.name), type_name: tuple::type_name(c.type_oid) })
+                .collect();
+            let names: Vec<&str> = written.iter().map(|c| c.name.as_str()).collect();
+            let head = format!("INSERT INTO {name} ({})", names.join(", "));
+            let target = Rc::new(Target { head, columns: written });
+            let (key, cascades) = (tuple::primary_key(relation), tuple::references_others(relation));
+            Table { oid, name, columns, key, cascades, target }
         }
     }
 
+    /// Of a statement that has to find its row: the table's name, unless a cascade may have been first.
+    fn must_match(&self) -> Option<String> {
+        (!self.cascades).then(|| self.name.replace('"', ""))
+    }
+}
+
+/// Writes down rows of an open relation.
+struct Row<'a> {
+    table: &'a Table,
+    desc: pg_sys::TupleDesc,
+}
+
+impl Row<'_> {
     unsafe fn params(&self, row: pg_sys::HeapTuple, wanted: impl Fn(&Column) -> bool) -> Vec<Param> {
         // SAFETY: the tuple is of the relation's type.
         unsafe {
-            let desc = (*self.relation).rd_att;
-            let natts = (*desc).natts as usize;
+            let natts = (*self.desc).natts as usize;
             let mut values = vec![pg_sys::Datum::from(0); natts];
             let mut nulls = vec![false; natts];
-            pg_sys::heap_deform_tuple(row, desc, values.as_mut_ptr(), nulls.as_mut_ptr());
+            pg_sys::heap_deform_tuple(row, self.desc, values.as_mut_ptr(), nulls.as_mut_ptr());
             let _text = TransmissionMode::enter();
-            self.columns
+            self.table
+                .columns
                 .iter()
                 .filter(|c| wanted(c))
                 .map(|c| {
@@ -92,45 +134,37 @@ impl Row {
         }
     }
 
-    unsafe fn change(&self, sql: String, params: Vec<Param>, must_match: bool) -> Change {
-        Change { sql, params, must_match, table: self.table.replace('"', "") }
-    }
-
     unsafe fn insert(&self, row: pg_sys::HeapTuple) -> Change {
-        // SAFETY: as `params`.
-        unsafe {
-            let written: Vec<&Column> = self.columns.iter().filter(|c| !c.generated).collect();
-            if written.is_empty() {
-                return self.change(format!("INSERT INTO {} DEFAULT VALUES", self.table), vec![], true);
-            }
-            let names: Vec<String> = written.iter().map(|c| quote_identifier(&c.name)).collect();
-            let values: Vec<String> = written.iter().enumerate().map(|(i, c)| placeholder(i + 1, c)).collect();
-            let sql = format!("INSERT INTO {} ({}) VALUES ({})", self.table, names.join(", "), values.join(", "));
-            self.change(sql, self.params(row, |c| !c.generated), false)
+        if self.table.target.columns.is_empty() {
+            let sql = format!("INSERT INTO {} DEFAULT VALUES", self.table.name);
+            return Change { kind: Kind::Statement { sql, must_match: None }, params: vec![] };
         }
+        // SAFETY: as `params`.
+        let params = unsafe { self.params(row, |c| !c.generated) };
+        Change { kind: Kind::Insert(self.table.target.clone()), params }
     }
 
     /// The condition that finds a row, its parameters numbered from `first`.
     unsafe fn identity(&self, row: pg_sys::HeapTuple, first: usize) -> (String, Vec<Param>) {
         // SAFETY: as `params`.
         unsafe {
-            if self.key.is_empty() {
+            if self.table.key.is_empty() {
                 let values: Vec<String> =
-                    self.columns.iter().enumerate().map(|(i, c)| placeholder(first + i, c)).collect();
+                    self.table.columns.iter().enumerate().map(|(i, c)| placeholder(first + i, c)).collect();
                 let condition = format!(
                     "ctid = (SELECT s.ctid FROM {0} AS s WHERE s.* OPERATOR(pg_catalog.*=) ROW({1})::{0} LIMIT 1)",
-                    self.table,
+                    self.table.name,
                     values.join(", ")
                 );
                 return (condition, self.params(row, |_| true));
             }
-            let key: Vec<&Column> = self.columns.iter().filter(|c| self.key.contains(&c.attno)).collect();
+            let key: Vec<&Column> = self.table.columns.iter().filter(|c| self.table.key.contains(&c.attno)).collect();
             let conditions: Vec<String> = key
                 .iter()
                 .enumerate()
                 .map(|(i, c)| format!("{} = {}", quote_identifier(&c.name), placeholder(first + i, c)))
                 .collect();
-            (conditions.join(" AND "), self.params(row, |c| self.key.contains(&c.attno)))
+            (conditions.join(" AND "), self.params(row, |c| self.table.key.contains(&c.attno)))
         }
     }
 
@@ -138,14 +172,15 @@ impl Row {
         // SAFETY: as `params`.
         unsafe {
             let (condition, params) = self.identity(row, 1);
-            self.change(format!("DELETE FROM {} WHERE {condition}", self.table), params, !self.cascades)
+            let sql = format!("DELETE FROM {} WHERE {condition}", self.table.name);
+            Change { kind: Kind::Statement { sql, must_match: self.table.must_match() }, params }
         }
     }
 
     unsafe fn update(&self, old: pg_sys::HeapTuple, new: pg_sys::HeapTuple) -> Change {
         // SAFETY: as `params`.
         unsafe {
-            let written: Vec<&Column> = self.columns.iter().filter(|c| !c.generated).collect();
+            let written: Vec<&Column> = self.table.columns.iter().filter(|c| !c.generated).collect();
             let set: Vec<String> = written
                 .iter()
                 .enumerate()
@@ -154,8 +189,8 @@ impl Row {
             let mut params = self.params(new, |c| !c.generated);
             let (condition, identity) = self.identity(old, params.len() + 1);
             params.extend(identity);
-            let sql = format!("UPDATE {} SET {} WHERE {condition}", self.table, set.join(", "));
-            self.change(sql, params, !self.cascades)
+            let sql = format!("UPDATE {} SET {} WHERE {condition}", self.table.name, set.join(", "));
+            Change { kind: Kind::Statement { sql, must_match: self.table.must_match() }, params }
         }
     }
 }
