@@ -104,7 +104,7 @@ pub fn flush() -> Result<()> {
     let mut sent: Vec<(NodeId, &Batch, Stream)> = Vec::new();
     for batch in &batches {
         for node in map.node_ids() {
-            let statement = Statement { sql: &batch.sql, params: &batch.params, result_binary: &[] };
+            let statement = Statement { sql: &batch.sql, params: &batch.params, result_binary: &[], keep: None };
             sent.push((node, batch, Stream::open(node, &statement, Access::Write, Fetch::All)?));
         }
     }

@@ -151,7 +151,7 @@ impl Scan {
             drop(text_mode);
             let binary: Vec<bool> = self.columns.iter().map(|c| c.binary).collect();
             let (access, fetch) = self.access(nodes.len());
-            let statement = Statement { sql: &self.plan.sql, params: &params, result_binary: &binary };
+            let statement = Statement { sql: &self.plan.sql, params: &params, result_binary: &binary, keep: None };
             self.started = Some(Instant::now());
             for node in nodes {
                 self.streams.push(Stream::open(node, &statement, access, fetch)?);

@@ -16,15 +16,17 @@
 //! transactions beyond the status that the node reports.
 
 use crate::error::{Error, Result, sqlstate};
+use crate::wire::prepared::{self, Prepared, Cheap};
 use crate::wire::protocol_error;
 use crate::wire::report::{Report, Severity, read_report};
 use crate::wire::row::Row;
-use crate::wire::statement::{Fetch, Statement, write_parse_bind};
+use crate::wire::statement::{Fetch, Statement, write_bind, write_parse};
 use crate::wire::tag::rows_affected;
 use bytes::BytesMut;
 use postgres_protocol::message::backend::{DATA_ROW_TAG, Message};
 use postgres_protocol::message::frontend;
 use std::collections::{HashMap, VecDeque};
+use std::hash::BuildHasherDefault;
 
 /// Names a task of one conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -111,6 +113,19 @@ enum UnitKind {
 struct Unit {
     owner: Option<TaskId>,
     kind: UnitKind,
+    /// The kept statement that it prepares or uses.
+    kept: Option<Kept>,
+}
+
+/// A unit's part in keeping a statement prepared.
+#[derive(Debug)]
+enum Kept {
+    /// It prepares the statement: unless the node says so, the connection does not have it.
+    Prepares(u64),
+    /// It uses the statement; the messages that prepare and use it, where the node may be asked again.
+    Uses(u64, BytesMut),
+    /// The node does not have the statement as it was: what to ask again.
+    Repeats(u64, BytesMut),
 }
 
 /// The state of a connection's conversation.
@@ -119,9 +134,11 @@ pub struct Conversation {
     input: BytesMut,
     output: BytesMut,
     units: VecDeque<Unit>,
-    tasks: HashMap<TaskId, Task>,
+    tasks: HashMap<TaskId, Task, BuildHasherDefault<Cheap>>,
     last_task: u32,
     block: Block,
+    /// The statements that the node keeps for this connection.
+    pub prepared: Prepared,
     /// Portals to close with the next statement.
     unclosed: Vec<String>,
     copying: Option<TaskId>,
@@ -143,9 +160,10 @@ impl Conversation {
             input: BytesMut::new(),
             output: BytesMut::new(),
             units: VecDeque::new(),
-            tasks: HashMap::new(),
+            tasks: HashMap::default(),
             last_task: 0,
             block: Block::Outside,
+            prepared: Prepared::default(),
             unclosed: Vec::new(),
             copying: None,
             stray: None,
@@ -241,21 +259,48 @@ impl Conversation {
     /// Asks for a statement and the first of its rows.
     pub fn statement(&mut self, prelude: &str, statement: &Statement, fetch: Fetch) -> Result<TaskId> {
         // Written before anything is queued: a statement that cannot be written leaves no trace.
-        let mut messages = BytesMut::new();
+        let mut parse = BytesMut::new();
+        let mut rest = BytesMut::new();
         let portal = match fetch {
             Fetch::All => String::new(),
             Fetch::Pages => format!("p{}", self.last_task + 1),
         };
-        for unclosed in self.unclosed.drain(..) {
-            frontend::close(b'P', &unclosed, &mut messages).map_err(protocol_error)?;
-        }
-        write_parse_bind(statement, &portal, &mut messages)?;
+        let name = statement.keep.map_or_else(String::new, prepared::name);
+        check_text(statement.sql)?;
+        write_parse(statement, &name, &mut parse)?;
+        write_bind(statement, &name, &portal, &mut rest)?;
         let size = if fetch == Fetch::All { 0 } else { FIRST_PAGE };
-        frontend::execute(&portal, size, &mut messages).map_err(protocol_error)?;
-        frontend::sync(&mut messages);
+        frontend::execute(&portal, size, &mut rest).map_err(protocol_error)?;
+        frontend::sync(&mut rest);
+
         let id = self.new_task(prelude)?;
-        self.output.extend_from_slice(&messages);
-        self.push_unit(Some(id), UnitKind::Portal);
+        for unclosed in self.unclosed.drain(..) {
+            frontend::close(b'P', &unclosed, &mut self.output).map_err(protocol_error)?;
+        }
+        let known = statement.keep.is_some_and(|hash| self.prepared.uses(hash));
+        let kept = match statement.keep {
+            // Where nothing is lost by an error, a statement that has become stale is prepared anew.
+            Some(hash) if known && prelude.is_empty() && self.is_quiet() && self.block == Block::Outside => {
+                self.output.extend_from_slice(&rest);
+                parse.extend_from_slice(&rest);
+                Some(Kept::Uses(hash, parse))
+            }
+            Some(hash) if known => {
+                self.output.extend_from_slice(&rest);
+                Some(Kept::Uses(hash, BytesMut::new()))
+            }
+            keep => {
+                if let Some(hash) = keep
+                    && let Some(oldest) = self.prepared.add(hash)
+                {
+                    frontend::close(b'S', &prepared::name(oldest), &mut self.output).map_err(protocol_error)?;
+                }
+                self.output.extend_from_slice(&parse);
+                self.output.extend_from_slice(&rest);
+                keep.map(Kept::Prepares)
+            }
+        };
+        self.push_unit(Some(id), UnitKind::Portal, kept);
         if let (Fetch::Pages, Some(task)) = (fetch, self.tasks.get_mut(&id)) {
             task.page = Some(Page { portal, size, rows: 0, bytes: 0 });
         }
@@ -275,7 +320,7 @@ impl Conversation {
         page.bytes = 0;
         frontend::execute(&page.portal, page.size, &mut self.output).map_err(protocol_error)?;
         frontend::sync(&mut self.output);
-        self.push_unit(Some(id), UnitKind::Portal);
+        self.push_unit(Some(id), UnitKind::Portal, None);
         Ok(())
     }
 
@@ -407,6 +452,11 @@ impl Conversation {
 
     fn accept(&mut self, message: Message) -> Result<()> {
         match message {
+            Message::ParseComplete => {
+                if let Some(unit) = self.units.front_mut() {
+                    unit.kept = None;
+                }
+            }
             Message::BindComplete => {
                 if let Some((task, UnitKind::Portal)) = self.owner() {
                     task.bound = true;
@@ -468,6 +518,9 @@ impl Conversation {
             self.fatal.get_or_insert_with(|| report.error.clone());
         }
         let asked = !self.units.is_empty();
+        if self.must_prepare_again(&report.error) {
+            return;
+        }
         match self.owner() {
             Some((task, _)) => {
                 task.error.get_or_insert(report.error);
@@ -480,9 +533,37 @@ impl Conversation {
         }
     }
 
+    /// Takes note of what an error says of a kept statement; whether it is asked for again.
+    fn must_prepare_again(&mut self, error: &Error) -> bool {
+        let Some(unit) = self.units.front_mut() else { return false };
+        match unit.kept.take() {
+            Some(Kept::Prepares(hash)) => self.prepared.remove(hash),
+            Some(Kept::Uses(hash, messages)) if is_stale(error) => {
+                self.prepared.remove(hash);
+                if !messages.is_empty() {
+                    unit.kept = Some(Kept::Repeats(hash, messages));
+                    return true;
+                }
+            }
+            _ => {}
+        }
+        false
+    }
+
     fn end_unit(&mut self) {
         let Some(unit) = self.units.pop_front() else { return };
         let Some(id) = unit.owner else { return };
+        if let Some(Kept::Repeats(hash, messages)) = unit.kept {
+            // A statement of the old form may still have the name.
+            let mut again = BytesMut::new();
+            if frontend::close(b'S', &prepared::name(hash), &mut again).is_ok() {
+                self.output.extend_from_slice(&again);
+                self.output.extend_from_slice(&messages);
+                self.prepared.add(hash);
+                self.units.push_back(Unit { owner: Some(id), kind: unit.kind, kept: Some(Kept::Prepares(hash)) });
+                return;
+            }
+        }
         if self.copying == Some(id) && unit.kind == UnitKind::Simple {
             self.copying = None;
         }
@@ -525,12 +606,12 @@ impl Conversation {
             frontend::close(b'P', &unclosed, &mut self.output).map_err(protocol_error)?;
         }
         frontend::query(sql, &mut self.output).map_err(protocol_error)?;
-        self.push_unit(owner, kind);
+        self.push_unit(owner, kind, None);
         Ok(())
     }
 
-    fn push_unit(&mut self, owner: Option<TaskId>, kind: UnitKind) {
-        self.units.push_back(Unit { owner, kind });
+    fn push_unit(&mut self, owner: Option<TaskId>, kind: UnitKind, kept: Option<Kept>) {
+        self.units.push_back(Unit { owner, kind, kept });
         if let Some(task) = owner.and_then(|id| self.tasks.get_mut(&id)) {
             task.units += 1;
         }
@@ -541,6 +622,16 @@ impl Task {
     fn complete(&mut self, tag: &str) {
         self.affected = self.affected.saturating_add(rows_affected(tag));
         self.tags.push(tag.to_string());
+    }
+}
+
+/// Whether an error says that a prepared statement is gone, or that its columns have changed.
+fn is_stale(error: &Error) -> bool {
+    match error.code.as_str() {
+        "26000" => true,
+        // "cached plan must not change result type" has no code of its own.
+        "0A000" => error.message.contains("cached plan"),
+        _ => false,
     }
 }
 
@@ -593,7 +684,7 @@ mod tests {
         row.map(|r| String::from_utf8_lossy(r.get(0).unwrap()).into_owned())
     }
 
-    const SELECT: Statement<'_> = Statement { sql: "SELECT", params: &[], result_binary: &[] };
+    const SELECT: Statement<'_> = Statement { sql: "SELECT", params: &[], result_binary: &[], keep: None };
 
     #[test]
     fn answers_go_to_who_asked() {
@@ -719,6 +810,63 @@ mod tests {
         assert_eq!(talk.take(a).unwrap().error, Some(gone));
     }
 
+    const KEPT: Statement<'_> = Statement { sql: "SELECT", params: &[], result_binary: &[], keep: Some(7) };
+
+    fn prepare(talk: &mut Conversation) {
+        let a = talk.statement("", &KEPT, Fetch::All).unwrap();
+        assert_eq!(talk.output()[0], b'P');
+        talk.output().clear();
+        talk.receive(&[message(b'1', b""), message(b'2', b""), complete("SELECT 0"), ready(b'I')].concat()).unwrap();
+        assert!(talk.take(a).unwrap().is_finished());
+    }
+
+    #[test]
+    fn a_kept_statement_is_prepared_once() {
+        let mut talk = Conversation::new();
+        prepare(&mut talk);
+        talk.statement("", &KEPT, Fetch::All).unwrap();
+        assert_eq!(talk.output()[0], b'B');
+    }
+
+    #[test]
+    fn a_statement_that_the_node_refused_is_not_kept() {
+        let mut talk = Conversation::new();
+        talk.statement("", &KEPT, Fetch::All).unwrap();
+        talk.output().clear();
+        talk.receive(&[error("42P01"), ready(b'I')].concat()).unwrap();
+        talk.statement("", &KEPT, Fetch::All).unwrap();
+        assert_eq!(talk.output()[0], b'P');
+    }
+
+    #[test]
+    fn a_stale_statement_is_prepared_again_without_an_error() {
+        let mut talk = Conversation::new();
+        prepare(&mut talk);
+        let a = talk.statement("", &KEPT, Fetch::All).unwrap();
+        talk.output().clear();
+        talk.receive(&[error("26000"), ready(b'I')].concat()).unwrap();
+        assert!(!talk.is_quiet());
+        assert!(talk.output().starts_with(b"C") && talk.output().windows(2).any(|w| w == b"Ps" || w == b"\0P"));
+        let answer = [message(b'3', b""), message(b'1', b""), message(b'2', b""), row("x"), complete("SELECT 1")];
+        talk.receive(&answer.concat()).unwrap();
+        talk.receive(&ready(b'I')).unwrap();
+        assert_eq!(first(talk.take_row(a)).as_deref(), Some("x"));
+        assert!(talk.take(a).unwrap().is_finished());
+        assert!(talk.is_quiet());
+    }
+
+    #[test]
+    fn in_a_transaction_a_stale_statement_is_an_error_once() {
+        let mut talk = Conversation::new();
+        prepare(&mut talk);
+        let a = talk.statement("BEGIN", &KEPT, Fetch::All).unwrap();
+        talk.output().clear();
+        talk.receive(&[complete("BEGIN"), ready(b'T'), error("26000"), ready(b'E')].concat()).unwrap();
+        assert_eq!(talk.take(a).unwrap().error.unwrap().code.as_str(), "26000");
+        talk.statement("", &KEPT, Fetch::All).unwrap();
+        assert_eq!(talk.output()[0], b'P');
+    }
+
     #[test]
     fn a_copy_is_fed_until_it_fails() {
         let mut talk = Conversation::new();
@@ -745,7 +893,7 @@ mod tests {
     #[test]
     fn sql_that_cannot_be_sent_leaves_no_trace() {
         let mut talk = Conversation::new();
-        let bad = Statement { sql: "SELECT '\0'", params: &[], result_binary: &[] };
+        let bad = Statement { sql: "SELECT '\0'", params: &[], result_binary: &[], keep: None };
         assert!(talk.statement("BEGIN", &bad, Fetch::All).is_err());
         assert!(talk.query("BEGIN", bad.sql).is_err());
         assert!(talk.is_quiet());

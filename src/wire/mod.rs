@@ -16,6 +16,7 @@
 //! ```
 
 pub mod conversation;
+pub mod prepared;
 pub mod report;
 pub mod row;
 pub mod startup;

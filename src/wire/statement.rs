@@ -24,6 +24,9 @@ pub struct Statement<'a> {
     pub params: &'a [Param],
     /// Per column whether its values shall come in binary; empty: all as text.
     pub result_binary: &'a [bool],
+    /// Whether the same text will be sent again: the connection keeps it prepared under this hash
+    /// of the text and the types of the parameters and columns.
+    pub keep: Option<u64>,
 }
 
 /// How the rows of a result are fetched.
@@ -37,13 +40,17 @@ pub enum Fetch {
     Pages,
 }
 
-/// Appends Parse and Bind of a statement to a named or unnamed (`""`) portal.
-pub fn write_parse_bind(statement: &Statement, portal: &str, output: &mut BytesMut) -> Result<()> {
+/// Appends the Parse of a statement to be known as `name` (`""`: until the next one).
+pub fn write_parse(statement: &Statement, name: &str, output: &mut BytesMut) -> Result<()> {
     let types = statement.params.iter().map(|p| p.oid);
-    frontend::parse("", statement.sql, types, output).map_err(protocol_error)?;
+    frontend::parse(name, statement.sql, types, output).map_err(protocol_error)
+}
+
+/// Appends the Bind of a statement known as `name` to a named or unnamed (`""`) portal.
+pub fn write_bind(statement: &Statement, name: &str, portal: &str, output: &mut BytesMut) -> Result<()> {
     frontend::bind(
         portal,
-        "",
+        name,
         statement.params.iter().map(|p| i16::from(p.binary)),
         statement.params,
         |param, buffer| {

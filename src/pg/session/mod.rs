@@ -4,7 +4,7 @@
 //! connection of one's own, kept over transactions) may change.
 //!
 //! ```ignore
-//! let statement = Statement { sql: "SELECT a FROM t", params: &[], result_binary: &[] };
+//! let statement = Statement { sql: "SELECT a FROM t", params: &[], result_binary: &[], keep: None };
 //! let mut rows = Stream::open(node, &statement, Access::Read, Fetch::Pages)?;
 //! while let Some(row) = rows.next()? { row.get(0); }
 //! session::execute_on(&nodes, "CREATE TABLE t (a int)", Access::Write)?;

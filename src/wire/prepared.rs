@@ -1,0 +1,132 @@
+//! The statements that a connection has prepared, by the hash of their text and parameter types.
+//!
+//! Hundreds of client sessions send the same few statements; each is parsed and planned once per
+//! connection. A statement's name on the node is its hash, so whoever sends the same text finds it.
+//!
+//! ```
+//! use sharding::wire::prepared::Prepared;
+//! let mut prepared = Prepared::default();
+//! assert!(!prepared.uses(7));            // has to be prepared now
+//! prepared.add(7);
+//! assert!(prepared.uses(7));
+//! prepared.remove(7);                    // the node refused it
+//! assert!(!prepared.uses(7));
+//! ```
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+
+/// How many statements a connection keeps; the one not used for longest makes room.
+pub const CAPACITY: usize = 1024;
+
+/// The statements of one connection and when each was last used.
+#[derive(Debug, Default)]
+pub struct Prepared {
+    used: HashMap<u64, u64, BuildHasherDefault<Cheap>>,
+    clock: u64,
+}
+
+impl Prepared {
+    /// Whether the connection has the statement, which counts as used now.
+    pub fn uses(&mut self, hash: u64) -> bool {
+        self.clock += 1;
+        match self.used.get_mut(&hash) {
+            Some(at) => {
+                *at = self.clock;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// The connection is told to prepare a statement; returns one that has to be closed for it.
+    pub fn add(&mut self, hash: u64) -> Option<u64> {
+        let full = self.used.len() >= CAPACITY;
+        let oldest = if full { self.used.iter().min_by_key(|(_, at)| **at).map(|(hash, _)| *hash) } else { None };
+        if let Some(oldest) = oldest {
+            self.used.remove(&oldest);
+        }
+        self.clock += 1;
+        self.used.insert(hash, self.clock);
+        oldest
+    }
+
+    /// The connection does not have the statement.
+    pub fn remove(&mut self, hash: u64) {
+        self.used.remove(&hash);
+    }
+
+    /// The connection has none any more.
+    pub fn clear(&mut self) {
+        self.used.clear();
+    }
+
+    /// The statements, the one not used for longest first.
+    pub fn hashes(&self) -> Vec<u64> {
+        let mut all: Vec<(u64, u64)> = self.used.iter().map(|(hash, at)| (*at, *hash)).collect();
+        all.sort_unstable();
+        all.into_iter().map(|(_, hash)| hash).collect()
+    }
+
+    /// What [`Prepared::hashes`] returned.
+    pub fn from_hashes(hashes: &[u64]) -> Prepared {
+        let mut prepared = Prepared::default();
+        for hash in hashes {
+            prepared.add(*hash);
+        }
+        prepared
+    }
+}
+
+/// The name of a statement on its node.
+pub fn name(hash: u64) -> String {
+    format!("s{hash:016x}")
+}
+
+/// For keys that are hashes already, or small numbers.
+#[derive(Debug, Default)]
+pub struct Cheap(u64);
+
+impl Hasher for Cheap {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        self.0 = value;
+    }
+
+    fn write_u32(&mut self, value: u32) {
+        self.0 = u64::from(value).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_statement_not_used_for_longest_makes_room() {
+        let mut prepared = Prepared::default();
+        for hash in 0..CAPACITY as u64 {
+            assert_eq!(prepared.add(hash), None);
+        }
+        assert!(prepared.uses(0));
+        assert_eq!(prepared.add(u64::MAX), Some(1));
+        assert!(prepared.uses(0) && !prepared.uses(1));
+    }
+
+    #[test]
+    fn the_order_of_use_survives_a_copy() {
+        let mut prepared = Prepared::from_hashes(&[3, 1, 2]);
+        prepared.uses(3);
+        assert_eq!(prepared.hashes(), [1, 2, 3]);
+        assert_eq!(Prepared::from_hashes(&prepared.hashes()).hashes(), [1, 2, 3]);
+    }
+}
