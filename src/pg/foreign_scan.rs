@@ -233,6 +233,8 @@ unsafe fn make_plan(
         let remote = RemotePlan {
             tier: Tier::Fallback,
             sql: print::query_text(query),
+            shard_sql: None,
+            keep: kept_types(&filters.parameters, &select),
             sent,
             target,
             effect,
@@ -269,6 +271,23 @@ unsafe fn make_plan(
             (*rel).fdwroutine = ptr::null_mut();
         }
         Ok(node)
+    }
+}
+
+/// A hash of what the node's plan for a statement depends on beside its text; `None` if the statement is not
+/// likely to come again: a client's or executor's parameters say that it is.
+pub unsafe fn kept_types(parameters: &Parameters, outputs: &[*mut Node]) -> Option<u64> {
+    // SAFETY: analyzed expressions.
+    unsafe {
+        if parameters.expressions.is_empty() {
+            return None;
+        }
+        let mut bytes = Vec::with_capacity(8 * (parameters.expressions.len() + outputs.len()));
+        for expression in parameters.expressions.iter().chain(outputs) {
+            bytes.extend(pg_sys::exprType(*expression).to_u32().to_le_bytes());
+            bytes.extend(pg_sys::exprTypmod(*expression).to_le_bytes());
+        }
+        Some(xxhash_rust::xxh3::xxh3_64(&bytes))
     }
 }
 

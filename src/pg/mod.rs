@@ -34,6 +34,7 @@ pub mod scan;
 pub mod scan_paths;
 pub mod session;
 pub mod settings;
+pub mod shard_text;
 pub mod shippable;
 pub mod slot;
 pub mod socket;

@@ -111,6 +111,51 @@ impl Parameters {
     }
 }
 
+impl Parameters {
+    /// A copy of a statement in which the constants of its conditions, of a new row and of the values that it
+    /// sets are parameters: another one that differs in them only is the same statement to the node.
+    pub unsafe fn take_constants(&mut self, query: *mut pg_sys::Query) -> *mut pg_sys::Query {
+        // SAFETY: only the copy is changed.
+        unsafe {
+            let query = tree::copy(query);
+            let quals = (*query).jointree.cast::<Node>();
+            (*query).jointree = self.without_constants(quals).cast();
+            if matches!((*query).commandType, pg_sys::CmdType::CMD_INSERT | pg_sys::CmdType::CMD_UPDATE) {
+                for entry in tree::items::<pg_sys::TargetEntry>((*query).targetList) {
+                    (*entry).expr = self.without_constants((*entry).expr.cast()).cast();
+                }
+            }
+            query
+        }
+    }
+
+    unsafe fn without_constants(&mut self, node: *mut Node) -> *mut Node {
+        // SAFETY: the tree is read; the result is a copy, but for subqueries, which stay.
+        unsafe {
+            tree::mutate(node, |n| match (*n).type_ {
+                pg_sys::NodeTag::T_Query | pg_sys::NodeTag::T_SubLink => Change::Replace(n),
+                pg_sys::NodeTag::T_Const if is_replaceable(n.cast()) => {
+                    let index = self.add(tree::copy(n));
+                    Change::Replace(self.reference(index))
+                }
+                _ => Change::Deeper,
+            })
+        }
+    }
+}
+
+/// Constants whose type alone says how they travel, and that plans seldom depend on.
+unsafe fn is_replaceable(constant: *mut pg_sys::Const) -> bool {
+    // SAFETY: reads the node.
+    unsafe {
+        !(*constant).constisnull
+            && (*constant).consttypmod == -1
+            && (*constant).consttype != pg_sys::BOOLOID
+            && crate::pg::codec::travels_in_binary((*constant).consttype)
+            && !matches!((*constant).consttype, pg_sys::UNKNOWNOID)
+    }
+}
+
 /// Whether `node` is an expression over no column that the coordinator has to evaluate.
 unsafe fn computed_here(node: *mut Node, vocabulary: &Vocabulary, volatile: Volatile, scanned: Option<u32>) -> bool {
     // SAFETY: only expression nodes reach the checks that need one.

@@ -7,13 +7,13 @@
 use crate::catalog::ClusterMap;
 use crate::error::Result;
 use crate::node_as;
-use crate::pg::foreign_scan::parameter_of;
+use crate::pg::foreign_scan::{kept_types, parameter_of};
 use crate::pg::params::{Parameters, Volatile};
 use crate::pg::planner::Tables;
 use crate::pg::query_tree::Reader;
 use crate::pg::shippable::{self, Vocabulary};
-use crate::pg::tree::{self, Node, items, list_of};
-use crate::pg::{compat, print, scan, tuple};
+use crate::pg::tree::{self, Node, Visit, items, list_of};
+use crate::pg::{compat, print, scan, shard_text, tuple};
 use crate::plan::remote::{Effect, RemotePlan, Source, Target, Tier};
 use crate::plan::router;
 use pgrx::pg_sys;
@@ -74,8 +74,9 @@ pub unsafe fn plan(
         if let Some(reason) = shippable::why_not(sent.cast(), &vocabulary) {
             return Ok(Err(reason));
         }
+        let printed = if names_parameters(query) { sent } else { parameters.take_constants(sent) };
         let count = parameters.expressions.len();
-        let (tier, target) = match choose(sent, map, tables, &mut parameters) {
+        let Choice { tier, target, one_shard } = match choose(sent, map, tables, &mut parameters) {
             Ok(choice) => choice,
             Err(reason) => return Ok(Err(reason)),
         };
@@ -88,7 +89,9 @@ pub unsafe fn plan(
         };
         let remote = RemotePlan {
             tier,
-            sql: print::query_text(sent),
+            sql: print::query_text(tree::copy(printed)),
+            shard_sql: if one_shard { shard_text::shard_sql(printed, map) } else { None },
+            keep: kept_types(&parameters, &outputs.iter().map(|t| (**t).expr.cast()).collect::<Vec<_>>()),
             sent: count,
             target: target.clone(),
             effect,
@@ -98,6 +101,18 @@ pub unsafe fn plan(
             reason: None,
         };
         Ok(Ok(planned_stmt(query, &remote, &outputs, parameters.expressions, map)?))
+    }
+}
+
+/// Whether a client's parameters are in the statement: then its constants are the same each time.
+unsafe fn names_parameters(query: *mut pg_sys::Query) -> bool {
+    // SAFETY: a read-only walk.
+    unsafe {
+        tree::walk(query.cast(), |n| {
+            let external = (*n).type_ == pg_sys::NodeTag::T_Param
+                && (*n.cast::<pg_sys::Param>()).paramkind == pg_sys::ParamKind::PARAM_EXTERN;
+            if external { Visit::Stop } else { Visit::Deeper }
+        })
     }
 }
 
@@ -163,33 +178,45 @@ unsafe fn is_part_assignment(expr: *mut Node) -> bool {
     }
 }
 
+/// Where a statement goes.
+struct Choice {
+    tier: Tier,
+    target: Target,
+    /// All its tables are pinned to the same value of one group: it needs one shard of each.
+    one_shard: bool,
+}
+
 unsafe fn choose(
     sent: *mut pg_sys::Query,
     map: &ClusterMap,
     tables: &Tables,
     parameters: &mut Parameters,
-) -> std::result::Result<(Tier, Target), Reason> {
+) -> std::result::Result<Choice, Reason> {
     // SAFETY: `sent` is our copy.
     unsafe {
         if (*sent).commandType == pg_sys::CmdType::CMD_INSERT {
             let target = insert_target(sent, map, parameters)?;
+            let mut one_shard = true;
             if tables.distributed.len() > 1 {
-                reads_where_it_writes(sent, map, tables, parameters, &target)?;
+                one_shard = reads_where_it_writes(sent, map, tables, parameters, &target)?;
             }
-            return Ok((Tier::Router, target));
+            return Ok(Choice { tier: Tier::Router, target, one_shard });
         }
         let mut reader = Reader::new(map, tables.distributed.iter().copied());
         let level = reader.read(sent);
         let values = std::mem::take(&mut reader.values);
         match router::pins(&level) {
-            Ok(pins) => one_node(&pins, &values, map, parameters).map(|t| (Tier::Router, t)),
+            Ok(pins) => {
+                let (target, one_shard) = one_node(&pins, &values, map, parameters)?;
+                Ok(Choice { tier: Tier::Router, target, one_shard })
+            }
             Err(router::Unpinned(table)) => {
                 let single = tables.distributed.len() == 1 && tables.reference.is_empty() && !(*sent).hasSubLinks;
                 let plain = (*sent).commandType != pg_sys::CmdType::CMD_SELECT
                     && (*sent).cteList.is_null()
                     && items::<Node>((*(*sent).jointree).fromlist).len() == 1;
                 if single && plain {
-                    return Ok((Tier::Pushdown, Target::All { table }));
+                    return Ok(Choice { tier: Tier::Pushdown, target: Target::All { table }, one_shard: false });
                 }
                 let name = tuple::qualified_name(pg_sys::Oid::from(table.0)).replace('"', "");
                 Err(format!("the shard key of {name} is not pinned to one value"))
@@ -198,13 +225,13 @@ unsafe fn choose(
     }
 }
 
-/// All tables have to be on the node of one key.
+/// All tables have to be on the node of one key; also whether they have one value in one group.
 unsafe fn one_node(
     pins: &router::Pins,
     values: &[*mut Node],
     map: &ClusterMap,
     parameters: &mut Parameters,
-) -> std::result::Result<Target, Reason> {
+) -> std::result::Result<(Target, bool), Reason> {
     // SAFETY: values are expressions of the statement that is sent.
     unsafe {
         let Some((table, value)) = pins.first().copied() else { return Err("it names no distributed table".into()) };
@@ -214,7 +241,7 @@ unsafe fn one_node(
         };
         if pins.iter().all(|(t, v)| *v == value && group(*t) == group(table)) {
             let parameter = parameter_of(values[value], parameters).ok_or("its shard key is not known")?;
-            return Ok(Target::Key { table, parameter });
+            return Ok((Target::Key { table, parameter }, true));
         }
         // Different values, or groups: only constants tell now whether they meet on one node.
         let mut nodes = Vec::new();
@@ -234,7 +261,7 @@ unsafe fn one_node(
         }
         // A later move of either shard invalidates the plan with the cluster map.
         let parameter = parameter_of(values[value], parameters).ok_or("its shard key is not known")?;
-        Ok(Target::Key { table, parameter })
+        Ok((Target::Key { table, parameter }, false))
     }
 }
 
@@ -268,14 +295,14 @@ unsafe fn insert_target(
 }
 
 /// Whether the subqueries of an INSERT (in RETURNING or ON CONFLICT) are about the key of the new row: its
-/// columns, and those of EXCLUDED, have the inserted key.
+/// columns, and those of EXCLUDED, have the inserted key. Says whether one shard of each table will do.
 unsafe fn reads_where_it_writes(
     sent: *mut pg_sys::Query,
     map: &ClusterMap,
     tables: &Tables,
     parameters: &mut Parameters,
     target: &Target,
-) -> std::result::Result<(), Reason> {
+) -> std::result::Result<bool, Reason> {
     // SAFETY: reads our copy.
     unsafe {
         let elsewhere = || "it reads another distributed table".to_string();
@@ -297,10 +324,7 @@ unsafe fn reads_where_it_writes(
         }
         level.keys.push((table, value));
         let pins = router::pins(&level).map_err(|_| elsewhere())?;
-        match one_node(&pins, &reader.values, map, parameters)? {
-            Target::Key { .. } => Ok(()),
-            _ => Err(elsewhere()),
-        }
+        Ok(one_node(&pins, &reader.values, map, parameters)?.1)
     }
 }
 

@@ -10,9 +10,11 @@ use crate::error::{Error, Result, sqlstate};
 use crate::pg::codec::{Codec, TransmissionMode};
 use crate::pg::guard::boundary;
 use crate::pg::session::{Access, Fetch, Param, Row, Statement, Stream, wait_any};
+use crate::pg::settings::Settings;
 use crate::pg::{catalog_cache, readers, slot, tree, tuple};
 use crate::plan::remote::{Effect, RemotePlan, Source, Target};
 use pgrx::pg_sys;
+use std::borrow::Cow;
 use std::ptr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -141,7 +143,9 @@ impl Scan {
             for (state, _, _) in &self.parameters {
                 values.push(slot::evaluate(*state, econtext));
             }
-            let nodes = self.nodes_for(&values)?;
+            let shards = self.shards_for(&values)?;
+            let nodes = self.nodes_of(shards.as_deref())?;
+            let sql = self.sql_for(shards.as_deref()).into_owned();
             let sent = self.plan.sent;
             let mut params: Vec<Param> = Vec::with_capacity(sent);
             let text_mode = self.parameters[..sent].iter().any(|(_, c, _)| !c.binary).then(TransmissionMode::enter);
@@ -151,7 +155,8 @@ impl Scan {
             drop(text_mode);
             let binary: Vec<bool> = self.columns.iter().map(|c| c.binary).collect();
             let (access, fetch) = self.access(nodes.len());
-            let statement = Statement { sql: &self.plan.sql, params: &params, result_binary: &binary, keep: None };
+            let keep = self.plan.keep.map(|types| kept_hash(&sql, types));
+            let statement = Statement { sql: &sql, params: &params, result_binary: &binary, keep };
             self.started = Some(Instant::now());
             for node in nodes {
                 self.streams.push(Stream::open(node, &statement, access, fetch)?);
@@ -183,16 +188,25 @@ impl Scan {
         }
     }
 
-    /// The nodes that the parameters' values lead to.
-    unsafe fn nodes_for(&self, values: &[Option<pg_sys::Datum>]) -> Result<Vec<NodeId>> {
+    /// The nodes of these shards, of all shards if there are none.
+    fn nodes_of(&self, shards: Option<&[ShardIndex]>) -> Result<Vec<NodeId>> {
         let table = self.plan.target.table();
         let (group, _) = self.map.distribution(table).ok_or_else(|| gone(table))?;
-        // SAFETY: values have the types of the parameter expressions.
-        let Some(shards) = (unsafe { self.shards_for(values)? }) else { return Ok(group.nodes()) };
-        let mut nodes: Vec<NodeId> = shards.into_iter().map(|s| group.node_of(s)).collect();
+        let Some(shards) = shards else { return Ok(group.nodes()) };
+        let mut nodes: Vec<NodeId> = shards.iter().map(|s| group.node_of(*s)).collect();
         nodes.sort();
         nodes.dedup();
         Ok(nodes)
+    }
+
+    /// The statement's text: of one shard, or of the parents.
+    pub fn sql_for(&self, shards: Option<&[ShardIndex]>) -> Cow<'_, str> {
+        match (shards, &self.plan.shard_sql) {
+            (Some([shard]), Some(sql)) => {
+                Cow::Owned(sql.text(|table| self.map.shard_name(table, *shard).unwrap_or_default()))
+            }
+            _ => Cow::Borrowed(&self.plan.sql),
+        }
     }
 
     /// The shards that the parameters' values lead to; `None` is all of them. Never empty: where
@@ -228,7 +242,7 @@ impl Scan {
             return Some(self.reports.iter().map(|r| r.node).collect());
         }
         // SAFETY: constants are readable without execution.
-        unsafe { self.nodes_for(&self.constants()?).ok() }
+        unsafe { self.nodes_of(self.shards_for(&self.constants()?).ok()?.as_deref()).ok() }
     }
 
     /// The shards that the constants lead to, for EXPLAIN.
@@ -488,6 +502,14 @@ unsafe fn is_whole_transaction(estate: *mut pg_sys::EState) -> bool {
         let stmts = tree::items::<pg_sys::PlannedStmt>((*portal).stmts);
         stmts.len() == 1 && stmts[0] == (*estate).es_plannedstmt && crate::pg::session::used_in_transaction().is_empty()
     }
+}
+
+/// The name under which a statement is kept prepared: its text, its types, and the settings under which its
+/// constants are read. The server's start is the seed: nobody can make up texts that collide.
+fn kept_hash(sql: &str, types: u64) -> u64 {
+    // SAFETY: set when the server starts.
+    let seed = unsafe { pg_sys::PgStartTime } as u64;
+    xxhash_rust::xxh3::xxh3_64_with_seed(sql.as_bytes(), seed ^ types ^ Settings::current().hash())
 }
 
 fn gone(table: TableId) -> Error {

@@ -15,7 +15,18 @@
 use crate::catalog::{quote_identifier, quote_literal};
 use crate::pg::endpoint::user_name;
 use pgrx::pg_sys;
-use std::ffi::{CStr, CString};
+use std::cell::RefCell;
+use std::ffi::{CStr, CString, c_char, c_int};
+use std::rc::Rc;
+
+unsafe extern "C" {
+    static mut bytea_output: c_int;
+    static mut xmloption: c_int;
+    static mut xmlbinary: c_int;
+    static mut locale_monetary: *mut c_char;
+    static mut locale_numeric: *mut c_char;
+    static mut locale_time: *mut c_char;
+}
 
 const SEARCH_PATH: &str = "search_path";
 
@@ -41,13 +52,38 @@ const NAMES: [&str; 17] = [
 ];
 
 /// The values of a session, in the order of `NAMES`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings([String; NAMES.len()]);
+#[derive(Clone, Debug)]
+pub struct Settings {
+    values: [String; NAMES.len()],
+    hash: u64,
+}
+
+impl PartialEq for Settings {
+    fn eq(&self, other: &Settings) -> bool {
+        self.values == other.values
+    }
+}
+
+impl Eq for Settings {}
+
+thread_local! {
+    /// The values as of the last look, and what stood in the variables then.
+    static LAST: RefCell<Option<(Variables, Rc<Settings>)>> = const { RefCell::new(None) };
+}
 
 impl Settings {
     /// The values of this backend, as a node needs them.
-    pub fn current() -> Settings {
-        Settings(NAMES.map(|name| {
+    pub fn current() -> Rc<Settings> {
+        let known = LAST.with_borrow(|last| last.as_ref().filter(|(seen, _)| seen.hold()).map(|(_, s)| s.clone()));
+        known.unwrap_or_else(|| {
+            let settings = Rc::new(Settings::read());
+            LAST.set(Some((Variables::read(), settings.clone())));
+            settings
+        })
+    }
+
+    fn read() -> Settings {
+        let values = NAMES.map(|name| {
             let value = setting(name);
             // SAFETY: the current user is always known.
             if name == SEARCH_PATH {
@@ -55,20 +91,33 @@ impl Settings {
             } else {
                 value
             }
-        }))
+        });
+        let mut hasher = xxhash_rust::xxh3::Xxh3Default::new();
+        for (name, value) in NAMES.iter().zip(&values).filter(|(name, _)| **name != "lock_timeout") {
+            hasher.update(name.as_bytes());
+            hasher.update(&[0]);
+            hasher.update(value.as_bytes());
+            hasher.update(&[0]);
+        }
+        Settings { values, hash: hasher.digest() }
+    }
+
+    /// A hash of the settings that say how a statement's text is read.
+    pub fn hash(&self) -> u64 {
+        self.hash
     }
 
     /// Names and values for a startup packet.
     pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
-        NAMES.into_iter().zip(self.0.iter().map(String::as_str))
+        NAMES.into_iter().zip(self.values.iter().map(String::as_str))
     }
 
     /// `SET` commands that turn a session with settings `known` into one with these.
     pub fn changes(&self, known: Option<&Settings>) -> String {
         let mut sql = String::new();
         for (i, name) in NAMES.iter().enumerate() {
-            let value = &self.0[i];
-            if known.is_some_and(|known| known.0[i] == *value) {
+            let value = &self.values[i];
+            if known.is_some_and(|known| known.values[i] == *value) {
                 continue;
             }
             let value = match (*name, value.as_str()) {
@@ -79,6 +128,62 @@ impl Settings {
             sql.push_str(&format!("SET {name} = {value};"));
         }
         sql
+    }
+}
+
+/// What the settings' variables hold: quick to compare, where each value as text is a look-up and an
+/// allocation. Strings are compared by what they say: a pointer may be used again.
+struct Variables {
+    numbers: [i64; 14],
+    texts: [CString; 5],
+}
+
+impl Variables {
+    fn read() -> Variables {
+        // SAFETY: checked for null; Postgres's strings are NUL-terminated.
+        let owned = |text: *const c_char| unsafe {
+            if text.is_null() { CString::default() } else { CStr::from_ptr(text).to_owned() }
+        };
+        Variables { numbers: Variables::numbers(), texts: Variables::texts().map(owned) }
+    }
+
+    /// Whether the variables still hold this.
+    fn hold(&self) -> bool {
+        self.numbers == Variables::numbers()
+            && self.texts.iter().zip(Variables::texts()).all(|(seen, now)| {
+                // SAFETY: as in `read`.
+                let now = unsafe { if now.is_null() { c"" } else { CStr::from_ptr(now) } };
+                seen.as_c_str() == now
+            })
+    }
+
+    fn numbers() -> [i64; 14] {
+        // SAFETY: Postgres's own variables.
+        unsafe {
+            [
+                i64::from(pg_sys::GetUserId().to_u32()),
+                pg_sys::session_timezone as i64,
+                i64::from(pg_sys::DateStyle),
+                i64::from(pg_sys::DateOrder),
+                i64::from(pg_sys::IntervalStyle),
+                i64::from(pg_sys::extra_float_digits),
+                i64::from(bytea_output),
+                i64::from(xmloption),
+                i64::from(xmlbinary),
+                i64::from(pg_sys::LockTimeout),
+                i64::from(pg_sys::standard_conforming_strings),
+                i64::from(pg_sys::Array_nulls),
+                i64::from(pg_sys::check_function_bodies),
+                i64::from(pg_sys::Transform_null_equals),
+            ]
+        }
+    }
+
+    fn texts() -> [*const c_char; 5] {
+        // SAFETY: as above.
+        unsafe {
+            [pg_sys::namespace_search_path, locale_monetary, locale_numeric, locale_time, pg_sys::TSCurrentConfig]
+        }
     }
 }
 
@@ -162,11 +267,11 @@ mod tests {
 
     #[test]
     fn only_what_differs_is_set() {
-        let known = Settings(std::array::from_fn(|i| i.to_string()));
+        let known = Settings { values: std::array::from_fn(|i| i.to_string()), hash: 0 };
         let mut now = known.clone();
         assert_eq!(now.changes(Some(&known)), "");
-        now.0[0] = "it's".to_string();
-        now.0[3] = String::new();
+        now.values[0] = "it's".to_string();
+        now.values[3] = String::new();
         assert_eq!(now.changes(Some(&known)), "SET TimeZone = 'it''s';SET search_path = '';");
         assert_eq!(now.changes(None).matches("SET ").count(), NAMES.len());
     }

@@ -58,11 +58,39 @@ pub enum Effect {
     Write,
 }
 
+/// A statement that addresses shards instead of their parents: text with gaps for the shards' names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShardSql {
+    /// One more than there are gaps.
+    pub pieces: Vec<String>,
+    /// Whose shard goes into each gap.
+    pub tables: Vec<TableId>,
+}
+
+impl ShardSql {
+    /// The text, given a shard's name for each table.
+    pub fn text(&self, name: impl Fn(TableId) -> String) -> String {
+        let mut text = String::with_capacity(self.pieces.iter().map(|p| p.len() + 40).sum());
+        for (i, piece) in self.pieces.iter().enumerate() {
+            if i > 0 {
+                text.push_str(&name(self.tables[i - 1]));
+            }
+            text.push_str(piece);
+        }
+        text
+    }
+}
+
 /// One remote statement.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RemotePlan {
     pub tier: Tier,
+    /// The statement, addressed to the parents.
     pub sql: String,
+    /// The same, addressed to one shard of each table, where that is possible.
+    pub shard_sql: Option<ShardSql>,
+    /// A hash of the types of its parameters and columns if it is worth keeping prepared: it will come again.
+    pub keep: Option<u64>,
     /// How many of the parameters the statement has; those after it only choose the nodes.
     pub sent: usize,
     pub target: Target,
@@ -95,6 +123,8 @@ mod tests {
         let plan = RemotePlan {
             tier: Tier::Router,
             sql: "SELECT 1".into(),
+            shard_sql: Some(ShardSql { pieces: vec!["SELECT ".into(), "".into()], tables: vec![TableId(7)] }),
+            keep: Some(1),
             sent: 1,
             target: Target::Key { table: TableId(7), parameter: 0 },
             effect: Effect::Read { alone: true, snapshot: true },

@@ -16,7 +16,7 @@
 //! transactions beyond the status that the node reports.
 
 use crate::error::{Error, Result, sqlstate};
-use crate::wire::prepared::{self, Prepared, Cheap};
+use crate::wire::prepared::{self, Cheap, Prepared};
 use crate::wire::protocol_error;
 use crate::wire::report::{Report, Severity, read_report};
 use crate::wire::row::Row;

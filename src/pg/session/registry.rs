@@ -21,6 +21,7 @@ use crate::wire::report::{Report, Severity, on_node};
 use pgrx::pg_sys;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
 
 /// What a statement means for the transaction on its node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +63,7 @@ pub struct Session {
     /// The nesting level at which each task was begun.
     pub task_levels: HashMap<TaskId, u32>,
     /// The settings that the connection has, if known.
-    settings: Option<Settings>,
+    settings: Option<Rc<Settings>>,
     /// Settings were sent since the last commit: a rollback takes them back.
     settings_unsure: bool,
     errors_seen: u64,
@@ -118,7 +119,7 @@ pub struct Joined {
     pub key: Key,
     pub prelude: String,
     levels: Levels,
-    settings: Settings,
+    settings: Rc<Settings>,
 }
 
 /// The session of the current user with a node.
@@ -152,7 +153,7 @@ pub fn join(node: NodeId, access: Access) -> Result<Joined> {
             }
         }
         // Settings come last: nothing before them depends on them.
-        prelude.push_str(&settings.changes(session.settings.as_ref()));
+        prelude.push_str(&settings.changes(session.settings.as_deref()));
         Ok(Joined { key, prelude, levels, settings })
     })
 }
@@ -164,7 +165,7 @@ pub fn join_outside(node: NodeId) -> Result<Joined> {
     let settings = Settings::current();
     with_sessions(|sessions| {
         let session = sessions.get(&key).ok_or_else(gone)?;
-        let prelude = settings.changes(session.settings.as_ref());
+        let prelude = settings.changes(session.settings.as_deref());
         Ok(Joined { key, prelude, levels: session.levels, settings })
     })
 }
