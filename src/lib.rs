@@ -22,6 +22,7 @@ pub extern "C-unwind" fn _PG_init() {
     pg::catalog_cache::install();
     pg::endpoint::install();
     pg::transaction::install();
+    pg::session::outcome::install();
     pg::hooks::install();
     pg::modify::install();
     pg::lock_rows::install();

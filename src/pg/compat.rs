@@ -100,6 +100,27 @@ pub unsafe fn create_foreignscan_path(
     }
 }
 
+/// Whether a whole byte of the client's next message has been received already.
+pub fn client_has_sent_more() -> bool {
+    // SAFETY: reads the state of the client's connection.
+    unsafe {
+        #[cfg(any(feature = "pg15", feature = "pg16"))]
+        {
+            unsafe extern "C-unwind" {
+                fn pq_buffer_has_data() -> bool;
+            }
+            pq_buffer_has_data()
+        }
+        #[cfg(any(feature = "pg17", feature = "pg18"))]
+        {
+            unsafe extern "C-unwind" {
+                fn pq_buffer_remaining_data() -> isize;
+            }
+            pq_buffer_remaining_data() > 0
+        }
+    }
+}
+
 /// `planner_rt_fetch`: a macro in C.
 pub unsafe fn planner_rte(root: *mut pg_sys::PlannerInfo, rti: u32) -> *mut pg_sys::RangeTblEntry {
     // SAFETY: the array is filled before relations are planned.

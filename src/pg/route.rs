@@ -81,7 +81,7 @@ pub unsafe fn plan(
             Err(reason) => return Ok(Err(reason)),
         };
         let effect = if tables.modifies {
-            Effect::Write
+            Effect::Write { alone: outputs.is_empty() || (*query).commandType == pg_sys::CmdType::CMD_INSERT }
         } else if tables.locks {
             Effect::Lock
         } else {

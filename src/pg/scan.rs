@@ -11,13 +11,17 @@ use crate::pg::codec::{Codec, TransmissionMode};
 use crate::pg::guard::boundary;
 use crate::pg::session::{Access, Fetch, Param, Row, Statement, Stream, wait_any};
 use crate::pg::settings::Settings;
-use crate::pg::{catalog_cache, readers, slot, tree, tuple};
+use crate::pg::{catalog_cache, compat, readers, slot, tree, tuple};
 use crate::plan::remote::{Effect, RemotePlan, Source, Target};
 use pgrx::pg_sys;
 use std::borrow::Cow;
 use std::ptr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
+
+unsafe extern "C-unwind" {
+    fn pq_peekbyte() -> std::ffi::c_int;
+}
 
 /// Flag in `fdw_private`: the scan is read again from the start with the same parameters.
 pub const FLAG_RESCANNED: i32 = 1;
@@ -114,7 +118,7 @@ impl Scan {
 
     /// Whether the statement can be sent before anybody asks for a row.
     pub fn can_open_early(&self) -> bool {
-        !self.opened && !self.reads_executor_params && !matches!(self.plan.effect, Effect::Write)
+        !self.opened && !self.reads_executor_params && !matches!(self.plan.effect, Effect::Write { .. })
     }
 
     /// Sends the statement and waits until every node has taken its snapshot.
@@ -135,7 +139,7 @@ impl Scan {
         unsafe {
             self.opened = true;
             crate::pg::pending::flush()?;
-            if self.plan.effect == Effect::Write {
+            if matches!(self.plan.effect, Effect::Write { .. }) {
                 readers::bind_all()?;
             }
             let econtext = (*self.node).ss.ps.ps_ExprContext;
@@ -162,6 +166,9 @@ impl Scan {
                 self.streams.push(Stream::open(node, &statement, access, fetch)?);
                 self.reports.push(TaskReport { node, rows: 0, elapsed: Duration::ZERO });
             }
+            if access == Access::WriteAlone {
+                self.streams.iter_mut().try_for_each(Stream::wait_outcome)?;
+            }
             Ok(())
         }
     }
@@ -170,8 +177,11 @@ impl Scan {
         // SAFETY: reads executor state.
         unsafe {
             match self.plan.effect {
-                Effect::Write if self.columns.is_empty() => (Access::Write, Fetch::All),
-                Effect::Write => (Access::Write, Fetch::Pages),
+                Effect::Write { alone } if alone && nodes == 1 && may_commit_alone(self.estate()) => {
+                    (Access::WriteAlone, Fetch::All)
+                }
+                Effect::Write { .. } if self.columns.is_empty() => (Access::Write, Fetch::All),
+                Effect::Write { .. } => (Access::Write, Fetch::Pages),
                 Effect::Lock => (Access::Read, Fetch::Pages),
                 Effect::Read { alone, snapshot } => {
                     if (alone || snapshot) && is_whole_transaction(self.estate()) {
@@ -372,7 +382,7 @@ impl Scan {
     unsafe fn finished(&mut self, stream: &Stream) {
         // SAFETY: the executor state lives.
         unsafe {
-            let counts = self.plan.effect == Effect::Write;
+            let counts = matches!(self.plan.effect, Effect::Write { .. });
             if counts && self.plan.sets_tag {
                 (*self.estate()).es_processed += stream.rows_affected();
             }
@@ -501,6 +511,23 @@ unsafe fn is_whole_transaction(estate: *mut pg_sys::EState) -> bool {
         }
         let stmts = tree::items::<pg_sys::PlannedStmt>((*portal).stmts);
         stmts.len() == 1 && stmts[0] == (*estate).es_plannedstmt && crate::pg::session::used_in_transaction().is_empty()
+    }
+}
+
+/// Whether a write that is the whole transaction may commit on its node by itself: nothing was written here,
+/// and no other statement of the client's can follow in the same transaction. In the extended protocol that is
+/// known once the client's Sync is here; one that comes later finds an ordinary transaction.
+unsafe fn may_commit_alone(estate: *mut pg_sys::EState) -> bool {
+    // SAFETY: reads backend state; a byte of the client's is here, so peeking does not wait.
+    unsafe {
+        if !is_whole_transaction(estate)
+            || pg_sys::GetTopTransactionIdIfAny() != pg_sys::InvalidTransactionId
+            || pg_sys::MyXactFlags & pg_sys::XACT_FLAGS_PIPELINING as i32 != 0
+        {
+            return false;
+        }
+        let is_simple_query = !(*pg_sys::ActivePortal).visible;
+        is_simple_query || (compat::client_has_sent_more() && pq_peekbyte() == i32::from(b'S'))
     }
 }
 

@@ -54,8 +54,8 @@ pub enum Effect {
     Read { alone: bool, snapshot: bool },
     /// Reads and locks.
     Lock,
-    /// Writes; its rows count for the command tag.
-    Write,
+    /// Writes; its rows count for the command tag. `alone`: as for reads; what it returns is little.
+    Write { alone: bool },
 }
 
 /// A statement that addresses shards instead of their parents: text with gaps for the shards' names.

@@ -90,6 +90,11 @@ impl Task {
         self.finished
     }
 
+    /// Whether the node has nothing more to say of it: what commits by itself is committed or failed.
+    pub fn is_answered(&self) -> bool {
+        self.units == 0
+    }
+
     /// Whether the next row has to be asked for with [`Conversation::next_page`].
     pub fn wants_page(&self) -> bool {
         self.suspended && self.units == 0 && self.rows.is_empty() && self.error.is_none()

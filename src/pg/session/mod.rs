@@ -13,11 +13,13 @@
 //! - [`registry`]: which sessions there are, how a node joins the transaction
 //! - [`command`]: whole commands, waited for on all nodes together
 //! - [`stream`]: statements whose rows come one by one
+//! - [`outcome`]: statements that commit by themselves
 //! - [`settle`]: bringing connections to rest after a cancel, within a bound
 //!
 //! Commit and rollback are in `pg::transaction`.
 
 pub mod command;
+pub mod outcome;
 pub mod registry;
 pub mod settle;
 pub mod stream;

@@ -28,6 +28,9 @@ use std::rc::Rc;
 pub enum Access {
     /// One statement alone in an autocommit transaction, with one scan on the node: no `BEGIN`.
     ReadAlone,
+    /// One statement alone that writes and commits on the node by itself, unless the local transaction is
+    /// such that it cannot; then as `Write`. Its outcome has to be waited for with `Stream::wait_outcome`.
+    WriteAlone,
     /// The whole local transaction is this one read-only statement, over several scans: all scans
     /// on a node see one snapshot.
     ReadSnapshot,
@@ -144,11 +147,12 @@ pub fn join(node: NodeId, access: Access) -> Result<Joined> {
         let session = sessions.get(&key).ok_or_else(gone)?;
         let mut levels = session.levels;
         let mut prelude = String::new();
-        let alone = access == Access::ReadAlone && !levels.is_inside() && may_stand_alone(level);
+        let alone =
+            matches!(access, Access::ReadAlone | Access::WriteAlone) && !levels.is_inside() && may_stand_alone(level);
         if !alone {
             let steps = levels.enter(level);
             write_steps(&steps, access, &mut prelude);
-            if access == Access::Write {
+            if matches!(access, Access::Write | Access::WriteAlone) {
                 levels.wrote(level);
             }
         }

@@ -27,22 +27,28 @@ pub fn settle(keys: &[Key], bound: Duration, may_cancel: impl Fn(Option<u32>) ->
         keys.iter().filter(|key| sessions.get(key).is_some_and(|s| s.runs(&may_cancel))).copied().collect()
     });
     if !cancelled.is_empty() {
-        let targets: Vec<_> = with_sessions(|sessions| {
-            cancelled.iter().filter_map(|key| Some(sessions.get(key)?.connection.as_ref()?.cancel_target())).collect()
-        });
-        let heard = cancel(&targets, deadline);
-        with_sessions(|sessions| {
-            for (key, heard) in cancelled.iter().zip(heard) {
-                if let (false, Some(session)) = (heard, sessions.get_mut(key)) {
-                    session.give_up();
-                }
-            }
-        });
+        request_cancel(&cancelled, deadline);
     }
     drain(keys, deadline);
     with_sessions(|sessions| {
         for key in keys {
             if let Some(session) = sessions.get_mut(key).filter(|s| !s.is_quiet()) {
+                session.give_up();
+            }
+        }
+    });
+}
+
+/// Asks the nodes to cancel what runs on these sessions; a connection whose node does not hear it in time is
+/// closed.
+pub fn request_cancel(keys: &[Key], deadline: Instant) {
+    let targets: Vec<_> = with_sessions(|sessions| {
+        keys.iter().filter_map(|key| Some(sessions.get(key)?.connection.as_ref()?.cancel_target())).collect()
+    });
+    let heard = cancel(&targets, deadline);
+    with_sessions(|sessions| {
+        for (key, heard) in keys.iter().zip(heard) {
+            if let (false, Some(session)) = (heard, sessions.get_mut(key)) {
                 session.give_up();
             }
         }

@@ -1,15 +1,18 @@
 //! A statement's rows from one node, as they come.
 
 use crate::catalog::NodeId;
-use crate::error::Result;
+use crate::error::{Error, Result, sqlstate};
+use crate::pg::session::outcome;
 use crate::pg::session::registry::{
-    Access, Key, Running, join, pump, start, try_with_sessions, wait_for, with_sessions,
+    Access, Key, Running, Session, join, pump, start, try_with_sessions, wait_for, with_sessions,
 };
-use crate::pg::wait::{Patience, check_interrupts};
+use crate::pg::session::settle::{self, CANCEL_BOUND};
+use crate::pg::wait::{Patience, Woken, check_interrupts, is_cancel_pending};
 use crate::wire::conversation::Task;
 use crate::wire::report::on_node;
 use crate::wire::row::Row;
 use crate::wire::statement::{Fetch, Statement};
+use std::time::Instant;
 
 /// One statement on one node. Dropped early, the rest of its rows is discarded.
 #[derive(Debug)]
@@ -31,6 +34,7 @@ impl Stream {
         // A portal lives in a transaction block: outside of one, it would end with its first page.
         let access = match (access, fetch) {
             (Access::ReadAlone, Fetch::Pages) => Access::ReadSnapshot,
+            (Access::WriteAlone, Fetch::Pages) => Access::Write,
             _ => access,
         };
         let joined = join(node, access)?;
@@ -49,6 +53,39 @@ impl Stream {
             Some(error) => Err(error),
             None => Ok(()),
         }
+    }
+
+    /// Waits until a statement that commits by itself has committed or failed: its rows are here then. A
+    /// cancel is passed on to the node, whose answer counts.
+    pub fn wait_outcome(&mut self) -> Result<()> {
+        let keys = [self.running.key];
+        let mut deadline = None;
+        while !self.look(Task::is_answered).map_err(|error| self.unknown_outcome(error))? {
+            pump(&keys);
+            if self.look(Task::is_answered).unwrap_or(true) {
+                continue;
+            }
+            let woken = wait_for(&keys, Patience { deadline, interruptible: false });
+            if woken == Woken::TimedOut {
+                with_sessions(|sessions| sessions.get_mut(&self.running.key).map(Session::give_up));
+            } else if deadline.is_none() && is_cancel_pending() {
+                deadline = Some(Instant::now() + CANCEL_BOUND);
+                settle::request_cancel(&keys, Instant::now() + CANCEL_BOUND);
+            }
+        }
+        self.error().map_or(Ok(()), Err)?;
+        outcome::hold_cancels();
+        Ok(())
+    }
+
+    fn unknown_outcome(&self, error: Error) -> Error {
+        let name = with_sessions(|sessions| sessions.get(&self.running.key).map(|s| s.name.clone()));
+        Error::new(
+            sqlstate::TRANSACTION_RESOLUTION_UNKNOWN,
+            format!("it is not known whether the statement on node \"{}\" was committed", name.unwrap_or_default()),
+        )
+        .detail(error.detail.unwrap_or(error.message))
+        .hint("Look at the data before you repeat it.")
     }
 
     /// The next row; waits for it. `None` at the end.
@@ -86,7 +123,7 @@ impl Stream {
         })
     }
 
-    fn error(&self) -> Option<crate::error::Error> {
+    fn error(&self) -> Option<Error> {
         if self.ended {
             return None;
         }
@@ -96,7 +133,7 @@ impl Stream {
         }
     }
 
-    fn placed(&self, error: crate::error::Error) -> crate::error::Error {
+    fn placed(&self, error: Error) -> Error {
         let name =
             with_sessions(|sessions| sessions.get(&self.running.key).map_or_else(String::new, |s| s.name.clone()));
         on_node(error, &name)
@@ -146,11 +183,8 @@ impl Stream {
     }
 }
 
-fn over() -> crate::error::Error {
-    crate::error::Error::new(
-        crate::error::sqlstate::INTERNAL,
-        "the rows of a statement were read after its transaction had ended",
-    )
+fn over() -> Error {
+    Error::new(sqlstate::INTERNAL, "the rows of a statement were read after its transaction had ended")
 }
 
 impl Drop for Stream {
