@@ -20,9 +20,11 @@ pub struct Codec {
     pub wire_type: pg_sys::Oid,
     typmod: i32,
     pub binary: bool,
-    decode: pg_sys::FmgrInfo,
-    decode_param: pg_sys::Oid,
-    encode: pg_sys::FmgrInfo,
+    /// Looked up when first needed: the commonest types need neither.
+    decode: Option<(pg_sys::FmgrInfo, pg_sys::Oid)>,
+    encode: Option<pg_sys::FmgrInfo>,
+    /// Where the functions keep what they remember.
+    memory: pg_sys::MemoryContext,
 }
 
 /// Whether values of a type have the same binary form on every node.
@@ -48,30 +50,50 @@ impl Codec {
     }
 
     fn with_form(type_oid: pg_sys::Oid, typmod: i32, may_be_binary: bool) -> Codec {
-        // SAFETY: syscache look-ups; the FmgrInfos live in the current memory context's children.
-        unsafe {
-            let mut typmod = typmod;
-            let wire_type = pg_sys::getBaseTypeAndTypmod(type_oid, &mut typmod);
-            let binary = may_be_binary && travels_in_binary(wire_type);
-            let mut function = pg_sys::InvalidOid;
-            let mut decode_param = pg_sys::InvalidOid;
-            let mut varlena = false;
-            let mut decode: pg_sys::FmgrInfo = std::mem::zeroed();
-            let mut encode: pg_sys::FmgrInfo = std::mem::zeroed();
-            if binary {
-                pg_sys::getTypeBinaryInputInfo(wire_type, &mut function, &mut decode_param);
-            } else {
-                pg_sys::getTypeInputInfo(wire_type, &mut function, &mut decode_param);
+        let mut typmod = typmod;
+        let wire_type = if type_oid.to_u32() < FIRST_UNFIXED_OID {
+            type_oid
+        } else {
+            // SAFETY: a syscache look-up.
+            unsafe { pg_sys::getBaseTypeAndTypmod(type_oid, &mut typmod) }
+        };
+        let binary = may_be_binary && travels_in_binary(wire_type);
+        // SAFETY: the codec lives no longer than the memory context in which it is made.
+        let memory = unsafe { pg_sys::CurrentMemoryContext };
+        Codec { wire_type, typmod, binary, decode: None, encode: None, memory }
+    }
+
+    unsafe fn decoder(&mut self) -> (&mut pg_sys::FmgrInfo, pg_sys::Oid) {
+        let Codec { wire_type, binary, memory, decode, .. } = self;
+        let (function, param) = decode.get_or_insert_with(|| {
+            let (mut function, mut param) = (pg_sys::InvalidOid, pg_sys::InvalidOid);
+            // SAFETY: syscache look-ups.
+            unsafe {
+                if *binary {
+                    pg_sys::getTypeBinaryInputInfo(*wire_type, &mut function, &mut param);
+                } else {
+                    pg_sys::getTypeInputInfo(*wire_type, &mut function, &mut param);
+                }
+                (function_info(function, *memory), param)
             }
-            pg_sys::fmgr_info(function, &mut decode);
-            if binary {
-                pg_sys::getTypeBinaryOutputInfo(wire_type, &mut function, &mut varlena);
-            } else {
-                pg_sys::getTypeOutputInfo(wire_type, &mut function, &mut varlena);
+        });
+        (function, *param)
+    }
+
+    unsafe fn encoder(&mut self) -> &mut pg_sys::FmgrInfo {
+        let Codec { wire_type, binary, memory, encode, .. } = self;
+        encode.get_or_insert_with(|| {
+            let (mut function, mut varlena) = (pg_sys::InvalidOid, false);
+            // SAFETY: syscache look-ups.
+            unsafe {
+                if *binary {
+                    pg_sys::getTypeBinaryOutputInfo(*wire_type, &mut function, &mut varlena);
+                } else {
+                    pg_sys::getTypeOutputInfo(*wire_type, &mut function, &mut varlena);
+                }
+                function_info(function, *memory)
             }
-            pg_sys::fmgr_info(function, &mut encode);
-            Codec { wire_type, typmod, binary, decode, decode_param, encode }
-        }
+        })
     }
 
     /// The value in the current memory context.
@@ -81,14 +103,9 @@ impl Codec {
             if !self.binary {
                 let text = CString::new(bytes)
                     .map_err(|_| Error::new(sqlstate::PROTOCOL_VIOLATION, "node sent a text value with a zero byte"))?;
-                return Ok(boundary(|| {
-                    pg_sys::InputFunctionCall(
-                        &mut self.decode,
-                        text.as_ptr().cast_mut(),
-                        self.decode_param,
-                        self.typmod,
-                    )
-                }));
+                let typmod = self.typmod;
+                let (function, param) = self.decoder();
+                return Ok(boundary(|| pg_sys::InputFunctionCall(function, text.as_ptr().cast_mut(), param, typmod)));
             }
             let fixed = fixed_width(self.wire_type.to_u32(), bytes);
             if let Some(datum) = fixed {
@@ -104,8 +121,9 @@ impl Codec {
                 cursor: 0,
             };
             let _encoding = ServerEncoding::enter();
-            let datum =
-                boundary(|| pg_sys::ReceiveFunctionCall(&mut self.decode, &mut info, self.decode_param, self.typmod));
+            let typmod = self.typmod;
+            let (function, param) = self.decoder();
+            let datum = boundary(|| pg_sys::ReceiveFunctionCall(function, &mut info, param, typmod));
             if info.cursor != info.len {
                 return Err(Error::new(sqlstate::PROTOCOL_VIOLATION, "node sent a value with trailing bytes"));
             }
@@ -116,21 +134,9 @@ impl Codec {
 
     /// The value's bytes.
     pub fn encode(&mut self, datum: pg_sys::Datum) -> Vec<u8> {
-        // SAFETY: the datum is of this codec's type; the result is copied, then freed.
-        unsafe {
-            if self.binary {
-                let _encoding = ServerEncoding::enter();
-                let out = boundary(|| pg_sys::SendFunctionCall(&mut self.encode, datum));
-                let bytes = pgrx::varlena::varlena_to_byte_slice(out).to_vec();
-                pg_sys::pfree(out.cast());
-                bytes
-            } else {
-                let out = boundary(|| pg_sys::OutputFunctionCall(&mut self.encode, datum));
-                let bytes = std::ffi::CStr::from_ptr(out).to_bytes().to_vec();
-                pg_sys::pfree(out.cast());
-                bytes
-            }
-        }
+        let mut bytes = Vec::new();
+        self.encode_into(datum, &mut bytes);
+        bytes
     }
 
     /// Appends the value's bytes to `out`: no function call for the commonest types.
@@ -141,11 +147,14 @@ impl Codec {
         // SAFETY: the datum is of this codec's type; the result is copied, then freed.
         unsafe {
             if self.binary {
-                let sent = pg_sys::SendFunctionCall(&mut self.encode, datum);
+                let _encoding = ServerEncoding::enter();
+                let function = self.encoder();
+                let sent = boundary(|| pg_sys::SendFunctionCall(function, datum));
                 out.extend_from_slice(pgrx::varlena::varlena_to_byte_slice(sent));
                 pg_sys::pfree(sent.cast());
             } else {
-                let text = pg_sys::OutputFunctionCall(&mut self.encode, datum);
+                let function = self.encoder();
+                let text = boundary(|| pg_sys::OutputFunctionCall(function, datum));
                 out.extend_from_slice(std::ffi::CStr::from_ptr(text).to_bytes());
                 pg_sys::pfree(text.cast());
             }
@@ -159,6 +168,16 @@ impl Codec {
             binary: self.binary,
             value: datum.map(|d| self.encode(d)),
         }
+    }
+}
+
+/// What is needed to call a function, which keeps its state in `memory`.
+unsafe fn function_info(function: pg_sys::Oid, memory: pg_sys::MemoryContext) -> pg_sys::FmgrInfo {
+    // SAFETY: filled in at once.
+    unsafe {
+        let mut info: pg_sys::FmgrInfo = std::mem::zeroed();
+        pg_sys::fmgr_info_cxt(function, &mut info, memory);
+        info
     }
 }
 

@@ -194,6 +194,12 @@ impl Connection {
         })
     }
 
+    /// Sends what is possible without waiting. A failure is left for [`Connection::pump`] to find: it hears first
+    /// what the node has to say.
+    pub fn send(&mut self) {
+        let _ = send(&self.socket, self.talk.output());
+    }
+
     fn exchange(&mut self) -> Result<bool> {
         // A node that says why it goes away is heard even if nothing can be sent to it any more.
         let sent = send(&self.socket, self.talk.output());

@@ -1,9 +1,11 @@
 //! Row to shard by Postgres's own hash partitioning: the same function that the nodes check with.
 
-use crate::catalog::{ColocationGroup, NodeId, ShardIndex, TableId};
+use crate::catalog::{ClusterMap, ColocationGroup, NodeId, ShardIndex, TableId};
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::guard::boundary;
 use pgrx::pg_sys;
+use std::cell::RefCell;
+use std::rc::{Rc, Weak};
 
 /// Support function number of a hash operator class's seeded 64-bit hash (`access/hash.h`).
 const HASHEXTENDED_PROC: i16 = 2;
@@ -43,6 +45,45 @@ pub fn key_class(table: TableId) -> Result<KeyClass> {
             collation,
         })
     }
+}
+
+thread_local! {
+    /// The hashers in use, by table and value type, as long as the cluster is the same.
+    static KEPT: RefCell<(Weak<ClusterMap>, Vec<(TableId, pg_sys::Oid, KeyHasher)>)> =
+        const { RefCell::new((Weak::new(), Vec::new())) };
+}
+
+/// The shard of a key value of some type ([`KeyHasher::for_type`]): what it takes to hash is looked up once.
+pub fn shard_of(
+    map: &Rc<ClusterMap>,
+    table: TableId,
+    value_type: pg_sys::Oid,
+    key: Option<pg_sys::Datum>,
+) -> Result<ShardIndex> {
+    let Some((group, _)) = map.distribution(table) else {
+        return Err(Error::new(sqlstate::WRONG_OBJECT_TYPE, "table is not distributed any more"));
+    };
+    // Taken out while it works: hashing may raise an ERROR, which leaves by unwinding.
+    let kept = KEPT.with_borrow_mut(|(of, hashers)| {
+        if of.as_ptr() != Rc::as_ptr(map) {
+            (*of, *hashers) = (Rc::downgrade(map), Vec::new());
+        }
+        let index = hashers.iter().position(|(t, v, _)| *t == table && *v == value_type)?;
+        Some(hashers.swap_remove(index).2)
+    });
+    let mut hasher = match kept {
+        Some(hasher) => hasher,
+        None => {
+            // SAFETY: a context that lives as long as the backend; switched back at once.
+            let old = unsafe { pg_sys::MemoryContextSwitchTo(pg_sys::TopMemoryContext) };
+            let hasher = KeyHasher::for_type(table, value_type);
+            unsafe { pg_sys::MemoryContextSwitchTo(old) };
+            hasher?
+        }
+    };
+    let shard = hasher.shard(group, key);
+    KEPT.with_borrow_mut(|(_, hashers)| hashers.push((table, value_type, hasher)));
+    Ok(shard)
 }
 
 impl KeyHasher {

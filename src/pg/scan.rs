@@ -11,7 +11,7 @@ use crate::pg::codec::{Codec, TransmissionMode};
 use crate::pg::guard::boundary;
 use crate::pg::session::{Access, Fetch, Param, Row, Statement, Stream, wait_any};
 use crate::pg::settings::Settings;
-use crate::pg::{catalog_cache, compat, readers, slot, tree, tuple};
+use crate::pg::{catalog_cache, compat, hash, readers, slot, tree, tuple};
 use crate::plan::remote::{Effect, RemotePlan, Source, Target};
 use pgrx::pg_sys;
 use std::borrow::Cow;
@@ -229,12 +229,12 @@ impl Scan {
             match &self.plan.target {
                 Target::All { .. } => Ok(None),
                 Target::Key { parameter, .. } => {
-                    let mut hasher = crate::pg::hash::KeyHasher::for_type(table, self.parameters[*parameter].2)?;
-                    Ok(Some(vec![hasher.shard(group, values[*parameter])]))
+                    let value_type = self.parameters[*parameter].2;
+                    Ok(Some(vec![hash::shard_of(&self.map, table, value_type, values[*parameter])?]))
                 }
                 Target::Keys { parameter, .. } => {
                     let element = pg_sys::get_element_type(pg_sys::getBaseType(self.parameters[*parameter].2));
-                    let mut hasher = crate::pg::hash::KeyHasher::for_type(table, element)?;
+                    let mut hasher = hash::KeyHasher::for_type(table, element)?;
                     let keys = values[*parameter].map_or_else(Vec::new, |a| tuple::array_elements(a, element));
                     let mut shards: Vec<ShardIndex> =
                         keys.into_iter().flatten().map(|v| hasher.shard(group, Some(v))).collect();

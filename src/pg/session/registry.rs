@@ -443,6 +443,17 @@ pub struct Running {
     pub task: TaskId,
 }
 
+/// Sends on this session what is possible without waiting.
+pub fn send(key: Key) {
+    with_sessions(|sessions| {
+        if let Some(session) = sessions.get_mut(&key)
+            && let Some(connection) = &mut session.connection
+        {
+            connection.send();
+        }
+    });
+}
+
 /// Sends and receives on these sessions what is possible without waiting; whether anything came.
 pub fn pump(keys: &[Key]) -> bool {
     let mut notices = Vec::new();

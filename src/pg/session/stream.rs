@@ -4,7 +4,7 @@ use crate::catalog::NodeId;
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::session::outcome;
 use crate::pg::session::registry::{
-    Access, Key, Running, Session, join, pump, start, try_with_sessions, wait_for, with_sessions,
+    Access, Key, Running, Session, join, pump, send, start, try_with_sessions, wait_for, with_sessions,
 };
 use crate::pg::session::settle::{self, CANCEL_BOUND};
 use crate::pg::wait::{Patience, Woken, check_interrupts, is_cancel_pending};
@@ -20,6 +20,8 @@ pub struct Stream {
     running: Running,
     affected: u64,
     ended: bool,
+    /// Just sent: an answer cannot be here yet.
+    fresh: bool,
 }
 
 enum Next {
@@ -39,9 +41,8 @@ impl Stream {
         };
         let joined = join(node, access)?;
         let running = start(joined, |talk, prelude| talk.statement(prelude, statement, fetch))?;
-        let stream = Stream { running, affected: 0, ended: false };
-        pump(&[running.key]);
-        Ok(stream)
+        send(running.key);
+        Ok(Stream { running, affected: 0, ended: false, fresh: true })
     }
 
     /// Waits until the node has taken the statement's snapshot.
@@ -61,8 +62,7 @@ impl Stream {
         let keys = [self.running.key];
         let mut deadline = None;
         while !self.look(Task::is_answered).map_err(|error| self.unknown_outcome(error))? {
-            pump(&keys);
-            if self.look(Task::is_answered).unwrap_or(true) {
+            if !std::mem::take(&mut self.fresh) && pump(&keys) {
                 continue;
             }
             let woken = wait_for(&keys, Patience { deadline, interruptible: false });
@@ -174,7 +174,7 @@ impl Stream {
     /// Waits until something has happened on the connection.
     fn progress(&mut self) -> Result<()> {
         let keys = [self.running.key];
-        if pump(&keys) {
+        if !std::mem::take(&mut self.fresh) && pump(&keys) {
             check_interrupts();
         } else {
             wait_for(&keys, Patience::STATEMENT);
