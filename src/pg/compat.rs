@@ -100,6 +100,51 @@ pub unsafe fn create_foreignscan_path(
     }
 }
 
+unsafe extern "C-unwind" {
+    #[cfg(not(feature = "pg18"))]
+    fn standard_ExecutorRun(
+        desc: *mut pg_sys::QueryDesc,
+        direction: pg_sys::ScanDirection::Type,
+        count: u64,
+        execute_once: bool,
+    );
+    #[cfg(feature = "pg18")]
+    fn standard_ExecutorRun(desc: *mut pg_sys::QueryDesc, direction: pg_sys::ScanDirection::Type, count: u64);
+}
+
+/// `ExecutorRun_hook`: see `hooks::executor_run`.
+#[cfg(not(feature = "pg18"))]
+pub unsafe extern "C-unwind" fn executor_run(
+    desc: *mut pg_sys::QueryDesc,
+    direction: pg_sys::ScanDirection::Type,
+    count: u64,
+    execute_once: bool,
+) {
+    // SAFETY: arguments are the hook's own.
+    unsafe {
+        crate::pg::hooks::executor_run(desc, count, |previous| match previous {
+            Some(previous) => previous(desc, direction, count, execute_once),
+            None => standard_ExecutorRun(desc, direction, count, execute_once),
+        });
+    }
+}
+
+/// `ExecutorRun_hook`: see `hooks::executor_run`.
+#[cfg(feature = "pg18")]
+pub unsafe extern "C-unwind" fn executor_run(
+    desc: *mut pg_sys::QueryDesc,
+    direction: pg_sys::ScanDirection::Type,
+    count: u64,
+) {
+    // SAFETY: arguments are the hook's own.
+    unsafe {
+        crate::pg::hooks::executor_run(desc, count, |previous| match previous {
+            Some(previous) => previous(desc, direction, count),
+            None => standard_ExecutorRun(desc, direction, count),
+        });
+    }
+}
+
 /// Whether a whole byte of the client's next message has been received already.
 pub fn client_has_sent_more() -> bool {
     // SAFETY: reads the state of the client's connection.

@@ -1,7 +1,7 @@
 //! All hooks: installed once, the previous one always called.
 
 use crate::pg::guard::{boundary, guarded};
-use crate::pg::{pending, planner};
+use crate::pg::{compat, pass_through, pending, planner};
 use pgrx::pg_sys;
 use std::ffi::{c_char, c_int};
 
@@ -9,6 +9,7 @@ static mut PREVIOUS_PLANNER: pg_sys::planner_hook_type = None;
 static mut PREVIOUS_RELATION_INFO: pg_sys::get_relation_info_hook_type = None;
 
 static mut PREVIOUS_UPPER_PATHS: pg_sys::create_upper_paths_hook_type = None;
+static mut PREVIOUS_RUN: pg_sys::ExecutorRun_hook_type = None;
 static mut PREVIOUS_FINISH: pg_sys::ExecutorFinish_hook_type = None;
 
 unsafe extern "C-unwind" {
@@ -31,9 +32,19 @@ pub fn install() {
         pg_sys::get_relation_info_hook = Some(planner::relation_info);
         PREVIOUS_UPPER_PATHS = pg_sys::create_upper_paths_hook;
         pg_sys::create_upper_paths_hook = Some(planner::upper_paths);
+        PREVIOUS_RUN = pg_sys::ExecutorRun_hook;
+        pg_sys::ExecutorRun_hook = Some(compat::executor_run);
         PREVIOUS_FINISH = pg_sys::ExecutorFinish_hook;
         pg_sys::ExecutorFinish_hook = Some(executor_finish);
     }
+}
+
+/// A statement is executed, or a part of it: who scans knows how many rows are wanted.
+pub unsafe fn executor_run(desc: *mut pg_sys::QueryDesc, count: u64, run: impl FnOnce(pg_sys::ExecutorRun_hook_type)) {
+    let around = pass_through::enter(desc, count);
+    // SAFETY: no Rust frame here owns anything, so an ERROR may jump through.
+    run(unsafe { PREVIOUS_RUN });
+    pass_through::leave(around);
 }
 
 /// A statement's row triggers have fired: what it changed in reference tables goes to the copies.

@@ -21,6 +21,7 @@ pub mod modify_apply;
 pub mod modify_returning;
 pub mod modify_run;
 pub mod params;
+pub mod pass_through;
 pub mod pending;
 pub mod planner;
 pub mod preload;

@@ -9,10 +9,13 @@ use crate::catalog::{ClusterMap, NodeId, ShardIndex, TableId};
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::codec::{Codec, TransmissionMode};
 use crate::pg::guard::boundary;
+use crate::pg::pass_through::Passing;
 use crate::pg::session::{Access, Fetch, Param, Row, Statement, Stream, wait_any};
 use crate::pg::settings::Settings;
 use crate::pg::{catalog_cache, compat, hash, readers, slot, tree, tuple};
 use crate::plan::remote::{Effect, RemotePlan, Source, Target};
+use crate::wire::row::Room;
+use bytes::Bytes;
 use pgrx::pg_sys;
 use std::borrow::Cow;
 use std::ptr;
@@ -37,13 +40,17 @@ pub struct TaskReport {
 pub struct Scan {
     pub plan: RemotePlan,
     map: Rc<ClusterMap>,
-    node: *mut pg_sys::ForeignScanState,
+    pub(super) node: *mut pg_sys::ForeignScanState,
     /// One per remote column, in the order of the remote SELECT list.
-    columns: Vec<Codec>,
+    pub(super) columns: Vec<Codec>,
     whole_row: Vec<(usize, pg_sys::TupleDesc)>,
     parameters: Vec<(*mut pg_sys::ExprState, Codec, pg_sys::Oid)>,
     reads_executor_params: bool,
     streams: Vec<Stream>,
+    /// The stream that the last row came from.
+    current: usize,
+    room: Room,
+    pub(super) passing: Option<Passing>,
     opened: bool,
     started: Option<Instant>,
     pub reports: Vec<TaskReport>,
@@ -106,6 +113,9 @@ impl Scan {
                 parameters,
                 reads_executor_params,
                 streams: Vec::new(),
+                current: 0,
+                room: Room::default(),
+                passing: None,
                 opened: false,
                 started: None,
                 reports: Vec::new(),
@@ -128,7 +138,7 @@ impl Scan {
         self.streams.iter_mut().try_for_each(Stream::wait_bound)
     }
 
-    unsafe fn estate(&self) -> *mut pg_sys::EState {
+    pub(super) unsafe fn estate(&self) -> *mut pg_sys::EState {
         // SAFETY: the scan lives within its executor state.
         unsafe { (*self.node).ss.ps.state }
     }
@@ -286,10 +296,13 @@ impl Scan {
         unsafe {
             let slot = (*self.node).ss.ss_ScanTupleSlot;
             slot::clear(slot);
+            if !self.opened {
+                self.choose_passing();
+            }
             if self.rescanned {
                 self.next_stored(slot)?;
-            } else {
-                self.fetch(slot)?;
+            } else if self.passing.is_none() || !self.pass_rows()? {
+                self.next_row(slot)?;
             }
             Ok(slot)
         }
@@ -310,7 +323,7 @@ impl Scan {
                     1024 * 1024,
                 );
                 pg_sys::MemoryContextSwitchTo(context);
-                while self.fetch(slot)? {
+                while self.next_row(slot)? {
                     let store = self.store;
                     boundary(|| pg_sys::tuplestore_puttupleslot(store, slot));
                     slot::clear(slot);
@@ -345,38 +358,48 @@ impl Scan {
         }
     }
 
-    /// The next row from any node; `false` at the end.
-    unsafe fn fetch(&mut self, slot: *mut pg_sys::TupleTableSlot) -> Result<bool> {
+    /// Stores the next row from any node; `false` at the end.
+    unsafe fn next_row(&mut self, slot: *mut pg_sys::TupleTableSlot) -> Result<bool> {
         // SAFETY: values are allocated in the current (per-tuple) memory context.
+        unsafe {
+            let Some(body) = self.fetch()? else { return Ok(false) };
+            let row = Row::parse_into(body, &mut self.room)?;
+            self.store_row(&row, slot)?;
+            self.room = row.into_room();
+            Ok(true)
+        }
+    }
+
+    /// The next row from any node, as it came.
+    pub(super) unsafe fn fetch(&mut self) -> Result<Option<Bytes>> {
+        // SAFETY: called by the executor while it runs the scan.
         unsafe {
             if !self.opened {
                 self.open()?;
             }
-            loop {
-                if self.streams.is_empty() {
-                    return Ok(false);
+            while !self.streams.is_empty() {
+                // As long as one has rows, they come from there.
+                if self.streams.len() > 1 && !self.streams.get(self.current).is_some_and(Stream::ready) {
+                    self.current = wait_any(&mut self.streams.iter_mut().collect::<Vec<_>>())?;
                 }
-                let i = if self.streams.len() == 1 {
-                    0
-                } else {
-                    wait_any(&mut self.streams.iter_mut().collect::<Vec<_>>())?
-                };
-                match self.streams[i].next()? {
-                    Some(row) => {
-                        let node = self.streams[i].node();
-                        if let Some(report) = self.reports.iter_mut().find(|r| r.node == node) {
-                            report.rows += 1;
-                        }
-                        self.store_row(&row, slot)?;
-                        return Ok(true);
+                let i = self.current.min(self.streams.len() - 1);
+                if let Some(row) = self.streams[i].next_body()? {
+                    let node = self.streams[i].node();
+                    if let Some(report) = self.reports.iter_mut().find(|r| r.node == node) {
+                        report.rows += 1;
                     }
-                    None => {
-                        let stream = self.streams.remove(i);
-                        self.finished(&stream);
-                    }
+                    return Ok(Some(row));
                 }
+                let stream = self.streams.remove(i);
+                self.finished(&stream);
             }
+            Ok(None)
         }
+    }
+
+    /// Whether rows are set aside to be read again.
+    pub(super) fn keeps_rows(&self) -> bool {
+        self.rescanned
     }
 
     unsafe fn finished(&mut self, stream: &Stream) {

@@ -19,10 +19,9 @@ use crate::error::{Error, Result, sqlstate};
 use crate::wire::prepared::{self, Cheap, Prepared};
 use crate::wire::protocol_error;
 use crate::wire::report::{Report, Severity, read_report};
-use crate::wire::row::Row;
 use crate::wire::statement::{Fetch, Statement, write_bind, write_parse};
 use crate::wire::tag::rows_affected;
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use postgres_protocol::message::backend::{DATA_ROW_TAG, Message};
 use postgres_protocol::message::frontend;
 use std::collections::{HashMap, VecDeque};
@@ -53,8 +52,8 @@ const PAGE_GROWTH: usize = 16;
 /// One thing asked of the node and what has come of it so far.
 #[derive(Debug, Default)]
 pub struct Task {
-    /// Rows that have arrived and nobody has taken.
-    pub rows: VecDeque<Row>,
+    /// Rows (the bodies of their `DataRow`s) that have arrived and nobody has taken.
+    pub rows: VecDeque<Bytes>,
     /// The tag of each finished statement.
     pub tags: Vec<String>,
     /// The rows touched by all its statements.
@@ -223,9 +222,11 @@ impl Conversation {
         self.tasks.get(&id).filter(|task| !task.abandoned)
     }
 
-    /// The next row of a task that has arrived.
-    pub fn take_row(&mut self, id: TaskId) -> Option<Row> {
-        self.tasks.get_mut(&id)?.rows.pop_front()
+    /// The rows of a task that have arrived, in exchange for an empty queue.
+    pub fn take_rows(&mut self, id: TaskId, empty: &mut VecDeque<Bytes>) {
+        if let Some(task) = self.tasks.get_mut(&id) {
+            std::mem::swap(&mut task.rows, empty);
+        }
     }
 
     /// Takes a finished task out.
@@ -419,7 +420,7 @@ impl Conversation {
 
     /// `Some(Some(row))` if a whole DataRow is next, `Some(None)` if something else is, `None` if
     /// the next message has not arrived as a whole. Rows do not take the way over `Message`.
-    fn next_data_row(&mut self) -> Result<Option<Option<Row>>> {
+    fn next_data_row(&mut self) -> Result<Option<Option<Bytes>>> {
         if self.input.first() != Some(&DATA_ROW_TAG) {
             return Ok(Some(None));
         }
@@ -435,7 +436,7 @@ impl Conversation {
             return Ok(None);
         }
         let body = self.input.split_to(total).freeze().slice(5..);
-        Ok(Some(Some(Row::parse(body)?)))
+        Ok(Some(Some(body)))
     }
 
     /// The task that owns what arrives now.
@@ -444,11 +445,11 @@ impl Conversation {
         Some((self.tasks.get_mut(&unit.owner?)?, unit.kind))
     }
 
-    fn accept_row(&mut self, row: Row) {
+    fn accept_row(&mut self, row: Bytes) {
         let Some((task, kind)) = self.owner() else { return };
         if let Some(page) = &mut task.page {
             page.rows += 1;
-            page.bytes += row.wire_size();
+            page.bytes += row.len() + 5;
         }
         if kind != UnitKind::Prelude && !task.abandoned && task.error.is_none() {
             task.rows.push_back(row);
@@ -658,6 +659,7 @@ fn next_page_size(size: i32, rows: usize, bytes: usize) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::row::Row;
 
     fn message(tag: u8, body: &[u8]) -> Vec<u8> {
         let mut bytes = vec![tag];
@@ -685,8 +687,11 @@ mod tests {
         message(b'Z', &[status])
     }
 
-    fn first(row: Option<Row>) -> Option<String> {
-        row.map(|r| String::from_utf8_lossy(r.get(0).unwrap()).into_owned())
+    fn texts(talk: &mut Conversation, id: TaskId) -> Vec<String> {
+        let mut rows = VecDeque::new();
+        talk.take_rows(id, &mut rows);
+        let text = |row| String::from_utf8_lossy(Row::parse(row).unwrap().get(0).unwrap()).into_owned();
+        rows.into_iter().map(text).collect()
     }
 
     const SELECT: Statement<'_> = Statement { sql: "SELECT", params: &[], result_binary: &[], keep: None };
@@ -716,11 +721,10 @@ mod tests {
         }
         assert!(talk.is_quiet());
         assert_eq!(talk.block(), Block::Inside);
-        assert_eq!(first(talk.take_row(a)).as_deref(), Some("a"));
+        assert_eq!(texts(&mut talk, a), ["a"]);
         assert_eq!(talk.take(a).unwrap().tags, ["SELECT 1"]);
         assert!(talk.task(b).unwrap().bound);
-        assert_eq!(first(talk.take_row(b)).as_deref(), Some("b1"));
-        assert_eq!(first(talk.take_row(b)).as_deref(), Some("b2"));
+        assert_eq!(texts(&mut talk, b), ["b1", "b2"]);
         let b = talk.take(b).unwrap();
         assert!(b.is_finished());
         assert_eq!(b.affected, 2);
@@ -747,7 +751,7 @@ mod tests {
         talk.output().clear();
         talk.receive(&[row("x"), message(b's', b""), ready(b'T')].concat()).unwrap();
         assert!(!talk.task(a).unwrap().wants_page());
-        assert_eq!(first(talk.take_row(a)).as_deref(), Some("x"));
+        assert_eq!(texts(&mut talk, a), ["x"]);
         assert!(talk.task(a).unwrap().wants_page());
         talk.next_page(a).unwrap();
         let sent = talk.output().split();
@@ -855,7 +859,7 @@ mod tests {
         let answer = [message(b'3', b""), message(b'1', b""), message(b'2', b""), row("x"), complete("SELECT 1")];
         talk.receive(&answer.concat()).unwrap();
         talk.receive(&ready(b'I')).unwrap();
-        assert_eq!(first(talk.take_row(a)).as_deref(), Some("x"));
+        assert_eq!(texts(&mut talk, a), ["x"]);
         assert!(talk.take(a).unwrap().is_finished());
         assert!(talk.is_quiet());
     }

@@ -10,8 +10,12 @@ use bytes::Bytes;
 #[derive(Clone, Debug)]
 pub struct Row {
     body: Bytes,
-    columns: Box<[Column]>,
+    columns: Vec<Column>,
 }
+
+/// Room for the columns of a row, to be used again for the next one.
+#[derive(Debug, Default)]
+pub struct Room(Vec<Column>);
 
 /// Where a column's bytes lie in the body; `NULL` starts at `u32::MAX`.
 #[derive(Clone, Copy, Debug)]
@@ -23,8 +27,15 @@ struct Column {
 impl Row {
     /// Takes apart the body of a `DataRow` (without tag and length). 08P01 if it is malformed.
     pub fn parse(body: Bytes) -> Result<Row> {
+        Row::parse_into(body, &mut Room::default())
+    }
+
+    /// As [`Row::parse`], with room that another row has left ([`Row::into_room`]).
+    pub fn parse_into(body: Bytes, room: &mut Room) -> Result<Row> {
         let count = body.first_chunk::<2>().map(|b| u16::from_be_bytes(*b)).ok_or_else(malformed)?;
-        let mut columns = Vec::with_capacity(usize::from(count));
+        let mut columns = std::mem::take(&mut room.0);
+        columns.clear();
+        columns.reserve(usize::from(count));
         let mut at = 2;
         for _ in 0..count {
             let length = body
@@ -47,7 +58,7 @@ impl Row {
         if at != body.len() {
             return Err(malformed());
         }
-        Ok(Row { body, columns: columns.into_boxed_slice() })
+        Ok(Row { body, columns })
     }
 
     /// The number of columns.
@@ -66,9 +77,9 @@ impl Row {
         self.body.get(column.start as usize..column.end as usize)
     }
 
-    /// The bytes that the row took on the wire, header included.
-    pub fn wire_size(&self) -> usize {
-        self.body.len() + 5
+    /// What the next row can use.
+    pub fn into_room(self) -> Room {
+        Room(self.columns)
     }
 }
 

@@ -12,6 +12,7 @@ use crate::pg::session::registry::{
 use crate::pg::wait::{Patience, check_interrupts};
 use crate::wire::conversation::Task;
 use crate::wire::report::on_node;
+use crate::wire::row::Row;
 
 /// Rows as text, NULL as `None`.
 pub type TextRows = Vec<Vec<Option<String>>>;
@@ -39,14 +40,14 @@ pub fn execute_each(work: &[(NodeId, String)], access: Access) -> Result<Vec<u64
 
 /// Runs SQL text on a node and returns all rows as text.
 pub fn query(node: NodeId, sql: &str, access: Access) -> Result<TextRows> {
-    Ok(run(&[(node, sql)], access)?.into_iter().flat_map(text_rows).collect())
+    run(&[(node, sql)], access)?.into_iter().next().map_or(Ok(TextRows::new()), text_rows)
 }
 
 /// Runs SQL text on all nodes at the same time and returns all rows as text, per node.
 pub fn query_on(nodes: &[NodeId], sql: &str, access: Access) -> Result<Vec<(NodeId, TextRows)>> {
     let work: Vec<(NodeId, &str)> = nodes.iter().map(|node| (*node, sql)).collect();
     let tasks = run(&work, access)?;
-    Ok(nodes.iter().copied().zip(tasks.into_iter().map(text_rows)).collect())
+    nodes.iter().zip(tasks).map(|(node, task)| Ok((*node, text_rows(task)?))).collect()
 }
 
 /// As [`query_on`], with the command tags beside the rows.
@@ -56,7 +57,7 @@ pub fn run_on(nodes: &[NodeId], sql: &str, access: Access) -> Result<Vec<(NodeId
     let mut answers = Vec::new();
     for (node, mut task) in nodes.iter().zip(tasks) {
         let tags = std::mem::take(&mut task.tags);
-        answers.push((*node, tags, text_rows(task)));
+        answers.push((*node, tags, text_rows(task)?));
     }
     Ok(answers)
 }
@@ -78,7 +79,7 @@ pub fn execute_outside(nodes: &[NodeId], sql: &str) -> Result<()> {
 /// As [`query`], outside of any transaction.
 pub fn query_outside(node: NodeId, sql: &str) -> Result<TextRows> {
     let running = start(join_outside(node)?, |talk, prelude| talk.query(prelude, sql))?;
-    Ok(collect(&[running], Patience::STATEMENT)?.into_iter().flat_map(text_rows).collect())
+    collect(&[running], Patience::STATEMENT)?.into_iter().next().map_or(Ok(TextRows::new()), text_rows)
 }
 
 /// Runs a SET CONSTRAINTS on the nodes in the transaction, and on others when they join it.
@@ -161,11 +162,13 @@ fn vanished() -> Error {
     Error::new(sqlstate::INTERNAL, "a command on a node has no result")
 }
 
-fn text_rows(task: Task) -> TextRows {
+fn text_rows(task: Task) -> Result<TextRows> {
+    let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
     task.rows
-        .iter()
-        .map(|row| {
-            (0..row.len()).map(|i| row.get(i).map(|value| String::from_utf8_lossy(value).into_owned())).collect()
+        .into_iter()
+        .map(|body| {
+            let row = Row::parse(body)?;
+            Ok((0..row.len()).map(|i| row.get(i).map(text)).collect())
         })
         .collect()
 }

@@ -12,12 +12,16 @@ use crate::wire::conversation::Task;
 use crate::wire::report::on_node;
 use crate::wire::row::Row;
 use crate::wire::statement::{Fetch, Statement};
+use bytes::Bytes;
+use std::collections::VecDeque;
 use std::time::Instant;
 
 /// One statement on one node. Dropped early, the rest of its rows is discarded.
 #[derive(Debug)]
 pub struct Stream {
     running: Running,
+    /// Rows that have arrived; while they are read, the next page may be on its way.
+    rows: VecDeque<Bytes>,
     affected: u64,
     ended: bool,
     /// Just sent: an answer cannot be here yet.
@@ -25,7 +29,7 @@ pub struct Stream {
 }
 
 enum Next {
-    Row(Row),
+    Rows,
     End,
     Later,
 }
@@ -42,7 +46,7 @@ impl Stream {
         let joined = join(node, access)?;
         let running = start(joined, |talk, prelude| talk.statement(prelude, statement, fetch))?;
         send(running.key);
-        Ok(Stream { running, affected: 0, ended: false, fresh: true })
+        Ok(Stream { running, rows: VecDeque::new(), affected: 0, ended: false, fresh: true })
     }
 
     /// Waits until the node has taken the statement's snapshot.
@@ -91,9 +95,17 @@ impl Stream {
     /// The next row; waits for it. `None` at the end.
     #[allow(clippy::should_implement_trait)]
     pub fn next(&mut self) -> Result<Option<Row>> {
+        self.next_body()?.map(Row::parse).transpose()
+    }
+
+    /// As [`Stream::next`], the row not taken apart.
+    pub fn next_body(&mut self) -> Result<Option<Bytes>> {
         loop {
+            if let Some(row) = self.rows.pop_front() {
+                return Ok(Some(row));
+            }
             match self.step()? {
-                Next::Row(row) => return Ok(Some(row)),
+                Next::Rows => {}
                 Next::End => return Ok(None),
                 Next::Later => self.progress()?,
             }
@@ -102,7 +114,7 @@ impl Stream {
 
     /// Whether [`Stream::next`] would not wait.
     pub fn ready(&self) -> bool {
-        self.ended || self.look(Task::is_ready).unwrap_or(true)
+        self.ended || !self.rows.is_empty() || self.look(Task::is_ready).unwrap_or(true)
     }
 
     /// The rows touched, from the command tag; known at the end.
@@ -139,12 +151,13 @@ impl Stream {
         on_node(error, &name)
     }
 
-    /// A row if one is here; else asks for the next page where that is due.
+    /// Takes the rows that are here; else asks for the next page where that is due.
     fn step(&mut self) -> Result<Next> {
         if self.ended {
             return Ok(Next::End);
         }
         let running = self.running;
+        let mut asked = false;
         let next = with_sessions(|sessions| {
             let session = sessions.get_mut(&running.key).ok_or_else(over)?;
             let talk = session.talk(running.serial)?;
@@ -152,10 +165,15 @@ impl Stream {
             if let Some(error) = task.error.clone() {
                 return Err(on_node(error, &session.name));
             }
-            if let Some(row) = talk.take_row(running.task) {
-                return Ok(Next::Row(row));
-            }
+            talk.take_rows(running.task, &mut self.rows);
             let task = talk.task(running.task).ok_or_else(over)?;
+            if !self.rows.is_empty() {
+                if task.wants_page() {
+                    talk.next_page(running.task)?;
+                    asked = true;
+                }
+                return Ok(Next::Rows);
+            }
             if task.is_finished() {
                 self.affected = task.affected;
                 talk.abandon(running.task);
@@ -167,6 +185,9 @@ impl Stream {
             }
             Ok(Next::Later)
         })?;
+        if asked {
+            send(running.key);
+        }
         self.ended = matches!(next, Next::End);
         Ok(next)
     }
