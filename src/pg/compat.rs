@@ -145,6 +145,42 @@ pub unsafe extern "C-unwind" fn executor_run(
     }
 }
 
+/// Runs `f` with nothing but `pg_catalog` in the search path. An ERROR restores it with the transaction.
+#[cfg(any(feature = "pg15", feature = "pg16"))]
+pub unsafe fn with_catalog_search_path<T>(f: impl FnOnce() -> T) -> T {
+    // SAFETY: pushed and popped here. Far cheaper than to change the setting, which forgets the resolved path.
+    unsafe {
+        let mut path: pg_sys::OverrideSearchPath = std::mem::zeroed();
+        path.addCatalog = true;
+        pg_sys::PushOverrideSearchPath(&mut path);
+        let value = f();
+        pg_sys::PopOverrideSearchPath();
+        value
+    }
+}
+
+/// Runs `f` with nothing but `pg_catalog` in the search path. An ERROR restores it with the transaction.
+#[cfg(any(feature = "pg17", feature = "pg18"))]
+pub unsafe fn with_catalog_search_path<T>(f: impl FnOnce() -> T) -> T {
+    // SAFETY: the GUC nest level is closed here; resolved paths are cached by these versions.
+    unsafe {
+        let level = pg_sys::NewGUCNestLevel();
+        pg_sys::set_config_option(
+            c"search_path".as_ptr(),
+            c"pg_catalog".as_ptr(),
+            pg_sys::GucContext::PGC_USERSET,
+            pg_sys::GucSource::PGC_S_SESSION,
+            pg_sys::GucAction::GUC_ACTION_SAVE,
+            true,
+            0,
+            false,
+        );
+        let value = f();
+        pg_sys::AtEOXact_GUC(true, level);
+        value
+    }
+}
+
 /// Whether a whole byte of the client's next message has been received already.
 pub fn client_has_sent_more() -> bool {
     // SAFETY: reads the state of the client's connection.

@@ -87,10 +87,14 @@ pub unsafe fn plan(
         } else {
             Effect::Read { alone: true, snapshot: true }
         };
+        let shard_sql = if one_shard { shard_text::shard_sql(printed, map) } else { None };
         let remote = RemotePlan {
             tier,
-            sql: print::query_text(tree::copy(printed)),
-            shard_sql: if one_shard { shard_text::shard_sql(printed, map) } else { None },
+            sql: match &shard_sql {
+                Some(sql) => sql.text(|table| shard_text::printed_name(table)),
+                None => print::query_text(printed),
+            },
+            shard_sql,
             keep: kept_types(&parameters, &outputs.iter().map(|t| (**t).expr.cast()).collect::<Vec<_>>()),
             sent: count,
             target: target.clone(),

@@ -113,9 +113,18 @@ unsafe fn target_of(query: *mut pg_sys::Query, map: &ClusterMap) -> Option<Optio
         if (*rte).alias.is_null() {
             (*rte).alias = pg_sys::makeAlias((*(*rte).eref).aliasname, ptr::null_mut());
         }
-        let schema = pg_sys::get_namespace_name(pg_sys::get_rel_namespace((*rte).relid));
-        let name = pg_sys::quote_qualified_identifier(schema, pg_sys::get_rel_name((*rte).relid));
-        Some(Some((table, start, CStr::from_ptr(name).to_string_lossy().into_owned())))
+        Some(Some((table, start, printed_name(table))))
+    }
+}
+
+/// A table's name as Postgres prints it where nothing is in the search path.
+pub unsafe fn printed_name(table: TableId) -> String {
+    // SAFETY: the relation is locked by the query that names it; the names are palloc'd.
+    unsafe {
+        let relid = pg_sys::Oid::from(table.0);
+        let schema = pg_sys::get_namespace_name(pg_sys::get_rel_namespace(relid));
+        let name = pg_sys::quote_qualified_identifier(schema, pg_sys::get_rel_name(relid));
+        CStr::from_ptr(name).to_string_lossy().into_owned()
     }
 }
 
