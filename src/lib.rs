@@ -7,6 +7,7 @@ pub mod ddl;
 pub mod error;
 pub mod pg;
 pub mod plan;
+pub mod pool;
 pub mod transaction;
 pub mod wire;
 
