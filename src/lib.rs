@@ -22,6 +22,7 @@ pub extern "C-unwind" fn _PG_init() {
     pg::preload::install();
     pg::catalog_cache::install();
     pg::endpoint::install();
+    pg::pool::install();
     pg::transaction::install();
     pg::hooks::install();
     pg::modify::install();

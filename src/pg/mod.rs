@@ -23,6 +23,7 @@ pub mod modify_run;
 pub mod params;
 pub mod pending;
 pub mod planner;
+pub mod pool;
 pub mod preload;
 pub mod print;
 pub mod query_tree;

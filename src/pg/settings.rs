@@ -18,9 +18,10 @@ use pgrx::pg_sys;
 use std::ffi::{CStr, CString};
 
 const SEARCH_PATH: &str = "search_path";
+const APPLICATION_NAME: &str = "application_name";
 
 /// The settings, in the order in which they are sent.
-const NAMES: [&str; 17] = [
+const NAMES: [&str; 18] = [
     "TimeZone",
     "DateStyle",
     "IntervalStyle",
@@ -38,6 +39,7 @@ const NAMES: [&str; 17] = [
     "lock_timeout",
     "check_function_bodies",
     "transform_null_equals",
+    APPLICATION_NAME,
 ];
 
 /// The values of a session, in the order of `NAMES`.
@@ -52,6 +54,8 @@ impl Settings {
             // SAFETY: the current user is always known.
             if name == SEARCH_PATH {
                 node_search_path(&value, &user_name(unsafe { pg_sys::GetUserId() }))
+            } else if name == APPLICATION_NAME {
+                application_name(&value)
             } else {
                 value
             }
@@ -79,6 +83,14 @@ impl Settings {
             sql.push_str(&format!("SET {name} = {value};"));
         }
         sql
+    }
+}
+
+/// What the node's administrator sees: that it is us, and for whom.
+fn application_name(name: &str) -> String {
+    match name {
+        "" => "sharding".to_string(),
+        name => format!("sharding: {name}"),
     }
 }
 

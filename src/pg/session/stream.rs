@@ -2,6 +2,7 @@
 
 use crate::catalog::NodeId;
 use crate::error::Result;
+use crate::pg::pool::taint::Work;
 use crate::pg::session::registry::{
     Access, Key, Running, join, pump, start, try_with_sessions, wait_for, with_sessions,
 };
@@ -33,7 +34,7 @@ impl Stream {
             (Access::ReadAlone, Fetch::Pages) => Access::ReadSnapshot,
             _ => access,
         };
-        let joined = join(node, access)?;
+        let joined = join(node, access, Work::Statement(statement.sql))?;
         let running = start(joined, |talk, prelude| talk.statement(prelude, statement, fetch))?;
         let stream = Stream { running, affected: 0, ended: false };
         pump(&[running.key]);
