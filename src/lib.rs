@@ -15,6 +15,7 @@ pub mod wire;
 
 pgrx::extension_sql_file!("../sql/catalog.sql", name = "catalog", bootstrap);
 pgrx::extension_sql_file!("../sql/node.sql", name = "node", requires = ["catalog"]);
+pgrx::extension_sql_file!("../sql/pool.sql", name = "pool", requires = ["catalog"]);
 pgrx::extension_sql_file!("../sql/table.sql", name = "table", requires = ["catalog"]);
 
 #[pgrx::pg_guard]

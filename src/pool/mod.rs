@@ -16,6 +16,7 @@
 
 pub mod backoff;
 pub mod message;
+pub mod safe;
 #[cfg(test)]
 mod simulation;
 pub mod slot;

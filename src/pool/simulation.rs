@@ -1,7 +1,8 @@
 //! The table under many actors: one by one in any order with deaths in between, and all at once.
 
 use crate::pool::slot::{Owner, State};
-use crate::pool::table::{Claim, GivenBack, Memory, PoolKey, Table};
+use crate::pool::stuck::is_stuck;
+use crate::pool::table::{Claim, GivenBack, Memory, PoolKey, Table, Wish};
 use proptest::prelude::*;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -9,7 +10,11 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 fn key(node: u32) -> PoolKey {
-    PoolKey { database: 1, node, mapping: 1, outside: false, fingerprint: u128::from(node) << 64 | 5 }
+    PoolKey { database: 1, node, mapping: 1, outside: false, family: 1, fingerprint: u128::from(node) << 64 | 5 }
+}
+
+fn alone(owner: Owner) -> Wish {
+    Wish { owner, alone: true, again: None, latch: 0 }
 }
 
 #[test]
@@ -22,9 +27,9 @@ fn a_pool_is_known_by_all_of_its_key() {
     let n2 = all.pool_for(&other).unwrap();
     assert_ne!(n1, n2);
     // Both are empty: a third one takes the place of one; once it is in use, it does not.
-    assert!(matches!(all.claim(n1, Owner(1), 1, 0), Claim::Open(_)));
+    assert!(matches!(all.claim(n1, alone(Owner(1)), 1, |_| ()), Claim::Open(_)));
     assert_eq!(all.pool_for(&key(3)), Some(n2));
-    assert!(matches!(all.claim(n2, Owner(2), 1, 0), Claim::Open(_)));
+    assert!(matches!(all.claim(n2, alone(Owner(2)), 1, |_| ()), Claim::Open(_)));
     assert_eq!(all.pool_for(&key(4)), None);
 }
 
@@ -34,16 +39,16 @@ fn an_idle_connection_of_another_pool_makes_room() {
     let table = memory.table();
     let all = table.exclusive();
     let (n1, n2) = (all.pool_for(&key(1)).unwrap(), {
-        let Claim::Open(0) = all.claim(0, Owner(1), 1, 0) else { panic!() };
+        let Claim::Open(0) = all.claim(0, alone(Owner(1)), 1, |_| ()) else { panic!() };
         all.pool_for(&key(2)).unwrap()
     });
     assert!(table.opened(0, table.slots[0].word().generation, Owner(1)));
     assert_eq!(table.give_back(0, Owner(1)), GivenBack::Idle);
-    let Claim::Wait(place) = all.claim(n2, Owner(2), 1, 0) else { panic!() };
+    let Claim::Wait(place) = all.claim(n2, alone(Owner(2)), 1, |_| ()) else { panic!() };
     let word = table.slots[0].word();
     assert_eq!(word.state, State::Broken);
     assert!(all.retire(0, word));
-    all.dispatch_all(1, |_| ());
+    all.dispatch(1, |_| ());
     assert_eq!(table.granted(place), Some(Claim::Open(0)));
     assert!(!table.lease_again(0, word.generation, Owner(1)), "it is another connection");
     assert_eq!(table.open_in(n1), 0);
@@ -131,7 +136,7 @@ impl World<'_> {
         match act {
             Act::Ask { actor, node } if self.doing[actor] == Doing::Nothing => {
                 let Some(pool) = all.pool_for(&key(node as u32 + 1)) else { return };
-                let claim = all.claim(pool, self.owners[actor], self.limit, actor);
+                let claim = all.claim(pool, alone(self.owners[actor]), self.limit, |_| ());
                 self.pool_of[actor] = pool;
                 if let Claim::Wait(_) = claim {
                     self.queues[pool].push_back(actor);
@@ -142,7 +147,7 @@ impl World<'_> {
                 let Doing::Using(slot) = self.doing[actor] else { return };
                 self.doing[actor] = Doing::Nothing;
                 match table.give_back(slot, self.owners[actor]) {
-                    GivenBack::SomeoneWaits(pool) => all.dispatch(pool, self.limit, |_| ()),
+                    GivenBack::SomeoneWaits => all.dispatch(self.limit, |_| ()),
                     GivenBack::NotYours => panic!("it was its own"),
                     GivenBack::Idle | GivenBack::Broken => {}
                 }
@@ -162,7 +167,7 @@ impl World<'_> {
                 let Doing::Opening(slot) = self.doing[actor] else { return };
                 assert!(all.retire(slot, table.slots[slot].word()));
                 self.doing[actor] = Doing::Nothing;
-                all.dispatch_all(self.limit, |_| ());
+                all.dispatch(self.limit, |_| ());
             }
             Act::Withdraw(actor) => {
                 let Doing::Waiting(place) = self.doing[actor] else { return };
@@ -189,7 +194,7 @@ impl World<'_> {
                         assert!(all.retire(slot, word));
                     }
                 }
-                all.dispatch_all(self.limit, |_| ());
+                all.dispatch(self.limit, |_| ());
             }
             Act::Ask { .. } => {}
         }
@@ -279,6 +284,91 @@ proptest! {
     }
 }
 
+/// A transaction that uses nodes one after the other, or a statement on one of them.
+#[derive(Clone, Debug)]
+struct Work {
+    nodes: Vec<usize>,
+    alone: bool,
+}
+
+fn any_work() -> impl Strategy<Value = Work> {
+    (Just((0..3usize).collect::<Vec<_>>()).prop_shuffle(), 1..4usize, any::<bool>()).prop_map(
+        |(mut nodes, count, alone)| {
+            nodes.truncate(if alone { 1 } else { count });
+            Work { nodes, alone }
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(600))]
+    /// Whatever order transactions take nodes in, and whoever acts next, all of them finish.
+    #[test]
+    fn transactions_over_several_nodes_never_wait_in_a_circle(
+        works in proptest::collection::vec(any_work(), 1..10),
+        turns in proptest::collection::vec(0..10usize, 0..300),
+        limit in 1..4u32,
+    ) {
+        let memory = Memory::new(12, 3, 10);
+        let table = memory.table();
+        let all = table.exclusive();
+        for node in 0..3 {
+            // All pools are there from the start.
+            let pool = all.pool_for(&key(node + 1)).unwrap();
+            let Claim::Open(slot) = all.claim(pool, alone(Owner(99)), limit, |_| ()) else { panic!() };
+            table.opened(slot, table.slots[slot].word().generation, Owner(99));
+            table.give_back(slot, Owner(99));
+        }
+        let mut left: Vec<Vec<usize>> = works.iter().map(|work| work.nodes.clone()).collect();
+        let mut held: Vec<Vec<usize>> = vec![Vec::new(); works.len()];
+        let mut waiting: Vec<Option<usize>> = vec![None; works.len()];
+        let endless = (0..10_000).map(|n| n % works.len());
+        for actor in turns.into_iter().map(|n| n % works.len()).chain(endless) {
+            let me = Owner(actor as u32 + 1);
+            let claim = match waiting[actor] {
+                Some(place) => match table.granted(place) {
+                    Some(claim) => {
+                        table.leave(place);
+                        waiting[actor] = None;
+                        claim
+                    }
+                    None => {
+                        let (waits, holds) = all.waits_and_holds();
+                        prop_assert!(!is_stuck(me, &waits, &holds, |pool| all.has_spare(pool, limit)));
+                        continue;
+                    }
+                },
+                None => match left[actor].pop() {
+                    Some(node) => {
+                        let pool = all.find_pool(&key(node as u32 + 1)).unwrap();
+                        let wish = Wish { owner: me, alone: works[actor].alone, again: None, latch: 0 };
+                        all.claim(pool, wish, limit, |_| ())
+                    }
+                    None => {
+                        for slot in std::mem::take(&mut held[actor]) {
+                            table.give_back(slot, me);
+                            all.dispatch(limit, |_| ());
+                        }
+                        continue;
+                    }
+                },
+            };
+            match claim {
+                Claim::Leased(slot) => held[actor].push(slot),
+                Claim::Open(slot) => {
+                    prop_assert!(table.opened(slot, table.slots[slot].word().generation, me));
+                    held[actor].push(slot);
+                }
+                Claim::Wait(place) => waiting[actor] = Some(place),
+                Claim::Full => prop_assert!(false, "there is a place for everybody"),
+            }
+        }
+        prop_assert!(waiting.iter().all(Option::is_none), "{waiting:?} with {held:?}");
+        prop_assert!(left.iter().chain(&held).all(Vec::is_empty));
+        prop_assert!(table.slots.iter().all(|slot| slot.word().owner().is_none()));
+    }
+}
+
 /// Threads for processes: each leases, looks whether it is alone, and gives back.
 #[test]
 fn many_at_once_share_few_connections() {
@@ -303,7 +393,7 @@ fn many_at_once_share_few_connections() {
                         None => {
                             let claim = {
                                 let _held = lock.lock().unwrap();
-                                table.exclusive().claim(pool, me, SLOTS as u32, n as usize)
+                                table.exclusive().claim(pool, alone(me), SLOTS as u32, |_| ())
                             };
                             let claim = match claim {
                                 Claim::Wait(place) => loop {
@@ -328,9 +418,9 @@ fn many_at_once_share_few_connections() {
                     assert_eq!(users[slot].fetch_add(1, Ordering::SeqCst), 0, "two owners");
                     last = Some((slot, table.slots[slot].word().generation));
                     users[slot].fetch_sub(1, Ordering::SeqCst);
-                    if let GivenBack::SomeoneWaits(pool) = table.give_back(slot, me) {
+                    if GivenBack::SomeoneWaits == table.give_back(slot, me) {
                         let _held = lock.lock().unwrap();
-                        table.exclusive().dispatch(pool, SLOTS as u32, |_| ());
+                        table.exclusive().dispatch(SLOTS as u32, |_| ());
                     }
                     done.fetch_add(1, Ordering::Relaxed);
                 }

@@ -96,6 +96,8 @@ pub struct Slot {
     pub pool: AtomicU32,
     /// The connection must be closed when its owner gives it back.
     pub doomed: AtomicBool,
+    /// Its owner asks for no other connection while it has this one.
+    pub alone: AtomicBool,
     pub facts: Facts,
 }
 
@@ -130,6 +132,7 @@ impl Slot {
             word: AtomicU64::new(0),
             pool: AtomicU32::new(0),
             doomed: AtomicBool::new(false),
+            alone: AtomicBool::new(false),
             facts: Facts {
                 cancel_process: AtomicI32::new(0),
                 cancel_secret: AtomicI32::new(0),
@@ -148,6 +151,11 @@ impl Slot {
 
     pub fn word(&self) -> Word {
         Word::unpack(self.word.load(Ordering::SeqCst))
+    }
+
+    /// Whether it has a connection of that pool which nobody uses.
+    pub fn is_idle_in(&self, pool: usize) -> bool {
+        self.word().state == State::Idle && self.pool.load(Ordering::Relaxed) as usize == pool
     }
 
     /// From the state that was seen to another, with the same generation; `false` if somebody was

@@ -2,17 +2,19 @@
 //!
 //! ```
 //! use sharding::pool::slot::Owner;
-//! use sharding::pool::table::{Claim, GivenBack, Memory, PoolKey};
+//! use sharding::pool::table::{Claim, GivenBack, Memory, PoolKey, Wish};
 //! let memory = Memory::new(4, 4, 4);
 //! let (table, ann, bob) = (memory.table(), Owner(7), Owner(8));
 //! let all = table.exclusive();
-//! let n1 = all.pool_for(&PoolKey { database: 1, node: 2, mapping: 3, outside: false, fingerprint: 4 }).unwrap();
+//! let key = PoolKey { database: 1, node: 2, mapping: 3, outside: false, family: 5, fingerprint: 6 };
+//! let n1 = all.pool_for(&key).unwrap();
+//! let wish = |owner| Wish { owner, alone: true, again: None, latch: 0 };
 //! // The first one has a connection opened, the second waits: the limit is 1.
-//! let Claim::Open(slot) = all.claim(n1, ann, 1, 0) else { panic!() };
+//! let Claim::Open(slot) = all.claim(n1, wish(ann), 1, |_| ()) else { panic!() };
 //! assert!(table.opened(slot, table.slots[slot].word().generation, ann));
-//! let Claim::Wait(place) = all.claim(n1, bob, 1, 0) else { panic!() };
-//! assert_eq!(table.give_back(slot, ann), GivenBack::SomeoneWaits(n1));
-//! all.dispatch(n1, 1, |_| ());
+//! let Claim::Wait(place) = all.claim(n1, wish(bob), 1, |_| ()) else { panic!() };
+//! assert_eq!(table.give_back(slot, ann), GivenBack::SomeoneWaits);
+//! all.dispatch(1, |_| ());
 //! assert_eq!(table.granted(place), Some(Claim::Leased(slot)));
 //! ```
 //!
@@ -21,7 +23,12 @@
 //! or the queue is done under the lock ([`Exclusive`]). No wake-up is lost between the two: who
 //! gives back first makes the slot idle, then looks whether somebody waits; who waits first stands in
 //! the queue, then looks for an idle slot.
+//!
+//! Who might come to need several connections gets one only as long as everybody can finish
+//! ([`is_safe`]); the first in the queue that may have it does. So transactions over several nodes do not
+//! wait for each other in a circle, and those that need one connection only do not notice.
 
+use crate::pool::safe::is_safe;
 use crate::pool::slot::{Facts, Owner, Slot, State, Word};
 use crate::pool::text::SharedText;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -34,6 +41,8 @@ pub struct PoolKey {
     pub mapping: u32,
     /// For what cannot run in a transaction.
     pub outside: bool,
+    /// The same for pools of which one transaction may use several; 0: for none.
+    pub family: u64,
     /// Hash of place and credentials.
     pub fingerprint: u128,
 }
@@ -46,9 +55,12 @@ pub struct Pool {
     pub node: AtomicU32,
     pub mapping: AtomicU32,
     pub outside: AtomicBool,
+    family: AtomicU64,
     fingerprint: [AtomicU64; 2],
     /// Slots that are not free.
     open: AtomicU32,
+    /// Slots whose owner may come to need others.
+    bound: AtomicU32,
     /// The length of the queue, its first and its last waiter (their place + 1).
     waiting: AtomicU32,
     first: AtomicU32,
@@ -81,6 +93,7 @@ pub struct Waiter {
     next: AtomicU32,
     previous: AtomicU32,
     ticket: AtomicU64,
+    alone: AtomicBool,
     /// What the waiter got, see [`Grant`].
     granted: AtomicU64,
     /// How to wake the waiter: whatever it put there.
@@ -100,12 +113,24 @@ pub enum Claim {
     Full,
 }
 
+/// Who asks for a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Wish {
+    pub owner: Owner,
+    /// No other connection is asked for until this one is given back.
+    pub alone: bool,
+    /// A slot and its generation: the connection that would be best.
+    pub again: Option<(usize, u64)>,
+    /// How to wake who waits.
+    pub latch: usize,
+}
+
 /// What giving back has brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GivenBack {
     Idle,
-    /// [`Exclusive::dispatch`] is due for this pool.
-    SomeoneWaits(usize),
+    /// [`Exclusive::dispatch`] is due.
+    SomeoneWaits,
     /// The connection was doomed: its worker has to close it.
     Broken,
     /// The slot was not the owner's.
@@ -118,7 +143,16 @@ pub struct Table<'a> {
     pub slots: &'a [Slot],
     pub pools: &'a [Pool],
     pub waiters: &'a [Waiter],
-    pub tickets: &'a AtomicU64,
+    pub totals: &'a Totals,
+}
+
+/// What concerns all pools.
+#[derive(Debug, Default)]
+pub struct Totals {
+    tickets: AtomicU64,
+    waiting: AtomicU64,
+    /// Pools beyond this were never used.
+    pools: AtomicUsize,
 }
 
 /// A table in ordinary memory.
@@ -126,7 +160,7 @@ pub struct Memory {
     slots: Vec<Slot>,
     pools: Vec<Pool>,
     waiters: Vec<Waiter>,
-    tickets: AtomicU64,
+    totals: Totals,
 }
 
 impl Memory {
@@ -135,12 +169,12 @@ impl Memory {
             slots: (0..slots).map(|_| Slot::new()).collect(),
             pools: (0..pools).map(|_| Pool::default()).collect(),
             waiters: (0..waiters).map(|_| Waiter::default()).collect(),
-            tickets: AtomicU64::new(0),
+            totals: Totals::default(),
         }
     }
 
     pub fn table(&self) -> Table<'_> {
-        Table { slots: &self.slots, pools: &self.pools, waiters: &self.waiters, tickets: &self.tickets }
+        Table { slots: &self.slots, pools: &self.pools, waiters: &self.waiters, totals: &self.totals }
     }
 }
 
@@ -162,20 +196,35 @@ impl<'a> Table<'a> {
     }
 
     /// Leases a slot that had this generation when it was last used: it is the same connection
-    /// then. Not past those who wait.
+    /// then. For who needs no other; not past those who wait.
     pub fn lease_again(&self, slot: usize, generation: u64, me: Owner) -> bool {
         let slot = &self.slots[slot];
         let Some(pool) = self.pools.get(slot.pool.load(Ordering::Relaxed) as usize) else { return false };
-        pool.waiting.load(Ordering::SeqCst) == 0
-            && slot.change(Word { state: State::Idle, generation }, State::Leased(me))
+        let leased = pool.waiting.load(Ordering::SeqCst) == 0
+            && slot.change(Word { state: State::Idle, generation }, State::Leased(me));
+        if leased {
+            slot.alone.store(true, Ordering::Relaxed);
+        }
+        leased
+    }
+
+    /// The slot's owner lets go of it.
+    fn unbind(&self, slot: &Slot, alone: bool) {
+        if !alone {
+            self.pools[slot.pool.load(Ordering::Relaxed) as usize].bound.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     /// Gives a clean connection back.
     pub fn give_back(&self, slot: usize, me: Owner) -> GivenBack {
-        let pool = self.slots[slot].pool.load(Ordering::Relaxed) as usize;
         let slot = &self.slots[slot];
         let word = slot.word();
-        if word.state != State::Leased(me) || !slot.change(word, State::Idle) {
+        if word.state != State::Leased(me) {
+            return GivenBack::NotYours;
+        }
+        // First: once it is idle, it may be bound to somebody else.
+        self.unbind(slot, slot.alone.swap(true, Ordering::Relaxed));
+        if !slot.change(word, State::Idle) {
             return GivenBack::NotYours;
         }
         if slot.doomed.load(Ordering::SeqCst) {
@@ -183,9 +232,9 @@ impl<'a> Table<'a> {
             slot.change(Word { state: State::Idle, ..word }, State::Broken);
             return GivenBack::Broken;
         }
-        match self.pools[pool].waiting.load(Ordering::SeqCst) {
+        match self.totals.waiting.load(Ordering::SeqCst) {
             0 => GivenBack::Idle,
-            _ => GivenBack::SomeoneWaits(pool),
+            _ => GivenBack::SomeoneWaits,
         }
     }
 
@@ -193,7 +242,12 @@ impl<'a> Table<'a> {
     pub fn break_off(&self, slot: usize, me: Owner) -> bool {
         let slot = &self.slots[slot];
         let word = slot.word();
-        word.owner() == Some(me) && slot.change(word, State::Broken)
+        let alone = slot.alone.load(Ordering::Relaxed);
+        let broken = word.owner() == Some(me) && slot.change(word, State::Broken);
+        if broken {
+            self.unbind(slot, alone);
+        }
+        broken
     }
 
     /// A connection for `owner` is there; `false` if it has given up meanwhile.
@@ -234,7 +288,8 @@ impl<'a> Table<'a> {
 
     /// The pools in use.
     pub fn pools_in_use(&self) -> impl Iterator<Item = (usize, &'a Pool)> + use<'a> {
-        self.pools.iter().enumerate().filter(|(_, pool)| pool.used.load(Ordering::Relaxed))
+        let ever = self.totals.pools.load(Ordering::Relaxed).min(self.pools.len());
+        self.pools[..ever].iter().enumerate().filter(|(_, pool)| pool.used.load(Ordering::Relaxed))
     }
 }
 
@@ -242,30 +297,36 @@ impl<'a> Table<'a> {
 pub struct Exclusive<'a>(pub Table<'a>);
 
 impl<'a> Exclusive<'a> {
+    /// The pool of that key, if there is one.
+    pub fn find_pool(&self, key: &PoolKey) -> Option<usize> {
+        self.0.pools_in_use().find(|(_, pool)| pool.key() == *key).map(|(index, _)| index)
+    }
+
     /// The pool of that key, made if there is none; `None` if there is no room for another one.
     pub fn pool_for(&self, key: &PoolKey) -> Option<usize> {
         let pools = self.0.pools;
-        if let Some(found) = pools.iter().position(|pool| pool.has_key(key)) {
+        if let Some(found) = self.find_pool(key) {
             return Some(found);
         }
         let unused = pools.iter().position(|pool| !pool.used.load(Ordering::Relaxed));
         let empty = || pools.iter().position(Pool::is_empty);
         let index = unused.or_else(empty)?;
         pools[index].begin(key);
+        self.0.totals.pools.fetch_max(index + 1, Ordering::Relaxed);
         Some(index)
     }
 
     /// A connection for `me`: an idle one, or the right to open one below `limit`, or a place in the
     /// queue.
-    pub fn claim(&self, pool: usize, me: Owner, limit: u32, latch: usize) -> Claim {
+    pub fn claim(&self, pool: usize, wish: Wish, limit: u32, mut wake: impl FnMut(usize)) -> Claim {
         if self.0.pools[pool].waiting.load(Ordering::SeqCst) == 0
-            && let Some(claim) = self.try_claim(pool, me, limit)
+            && let Some(claim) = self.try_claim(pool, wish, limit)
         {
             return claim;
         }
-        let Some(place) = self.enqueue(pool, me, latch) else { return Claim::Full };
+        let Some(place) = self.enqueue(pool, wish) else { return Claim::Full };
         // A slot may have become idle before the queue was seen.
-        self.dispatch(pool, limit, |_| ());
+        self.serve(pool, limit, &mut wake);
         if let Some(claim) = self.0.granted(place) {
             self.0.leave(place);
             return claim;
@@ -273,15 +334,52 @@ impl<'a> Exclusive<'a> {
         Claim::Wait(place)
     }
 
-    fn try_claim(&self, pool: usize, me: Owner, limit: u32) -> Option<Claim> {
-        let Table { slots, pools, .. } = self.0;
-        let idle = slots.iter().position(|slot| {
+    /// Whether a pool has no connection to give and none may be opened.
+    fn is_exhausted(&self, pool: usize, limit: u32) -> bool {
+        self.0.open_in(pool) >= limit && !self.0.slots.iter().any(|slot| slot.is_idle_in(pool))
+    }
+
+    /// An idle connection of a pool where nobody waits for one.
+    pub fn claim_idle(&self, pool: usize, wish: Wish, limit: u32) -> Option<usize> {
+        let nobody_waits = self.0.pools[pool].waiting.load(Ordering::SeqCst) == 0;
+        let may_have = nobody_waits && (wish.alone || self.stays_safe(pool, wish.owner, limit));
+        if may_have { self.take_idle(pool, wish) } else { None }
+    }
+
+    fn bind(&self, pool: usize, slot: &Slot, alone: bool) {
+        slot.alone.store(alone, Ordering::Relaxed);
+        if !alone {
+            self.0.pools[pool].bound.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn take_idle(&self, pool: usize, wish: Wish) -> Option<usize> {
+        let take = |slot: &Slot| {
             let word = slot.word();
-            word.state == State::Idle
-                && slot.pool.load(Ordering::Relaxed) as usize == pool
-                && slot.change(word, State::Leased(me))
-        });
-        if let Some(slot) = idle {
+            let taken =
+                slot.is_idle_in(pool) && word.state == State::Idle && slot.change(word, State::Leased(wish.owner));
+            if taken {
+                self.bind(pool, slot, wish.alone);
+            }
+            taken
+        };
+        if let Some((best, generation)) = wish.again
+            && let Some(slot) = self.0.slots.get(best)
+            && slot.word().generation == generation
+            && take(slot)
+        {
+            return Some(best);
+        }
+        self.0.slots.iter().position(take)
+    }
+
+    fn try_claim(&self, pool: usize, wish: Wish, limit: u32) -> Option<Claim> {
+        let Table { slots, pools, .. } = self.0;
+        let Wish { owner: me, alone, .. } = wish;
+        if !alone && !self.stays_safe(pool, me, limit) {
+            return None;
+        }
+        if let Some(slot) = self.take_idle(pool, wish) {
             return Some(Claim::Leased(slot));
         }
         if pools[pool].open.load(Ordering::Relaxed) >= limit {
@@ -293,6 +391,7 @@ impl<'a> Exclusive<'a> {
                 slot.pool.store(pool as u32, Ordering::Relaxed);
                 slot.doomed.store(false, Ordering::Relaxed);
                 slot.facts.clear();
+                self.bind(pool, slot, alone);
                 pools[pool].open.fetch_add(1, Ordering::Relaxed);
                 return Some(Claim::Open(index));
             }
@@ -313,18 +412,42 @@ impl<'a> Exclusive<'a> {
         None
     }
 
-    fn enqueue(&self, pool: usize, me: Owner, latch: usize) -> Option<usize> {
+    /// Whether everybody can finish if `me` gets a connection of a pool.
+    fn stays_safe(&self, pool: usize, me: Owner, limit: u32) -> bool {
+        let family = self.0.pools[pool].family.load(Ordering::Relaxed);
+        if family == 0 {
+            return true;
+        }
+        let of_family = || self.0.pools_in_use().filter(|(_, member)| member.family.load(Ordering::Relaxed) == family);
+        let free = |(index, member): (usize, &Pool)| {
+            limit.saturating_sub(member.bound.load(Ordering::Relaxed) + u32::from(index == pool))
+        };
+        if of_family().all(|member| free(member) > 0) {
+            return true;
+        }
+        let members: Vec<usize> = of_family().map(|(index, _)| index).collect();
+        let place = |pool: usize| members.iter().position(|member| *member == pool);
+        let bound = self.0.slots.iter().filter_map(|slot| {
+            let owner = slot.word().owner().filter(|_| !slot.alone.load(Ordering::Relaxed))?;
+            Some((owner, place(slot.pool.load(Ordering::Relaxed) as usize)?))
+        });
+        let holds: Vec<(Owner, usize)> = bound.chain(place(pool).map(|index| (me, index))).collect();
+        is_safe(&of_family().map(free).collect::<Vec<u32>>(), &holds)
+    }
+
+    fn enqueue(&self, pool: usize, wish: Wish) -> Option<usize> {
         let Table { waiters, pools, .. } = self.0;
         let place = waiters.iter().position(|waiter| waiter.owner.load(Ordering::Acquire) == 0)?;
         let (waiter, pool_) = (&waiters[place], &pools[pool]);
         let last = pool_.last.load(Ordering::Relaxed);
         waiter.pool.store(pool as u32, Ordering::Relaxed);
         waiter.granted.store(0, Ordering::Relaxed);
-        waiter.latch.store(latch, Ordering::Relaxed);
-        waiter.ticket.store(self.0.tickets.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
+        waiter.latch.store(wish.latch, Ordering::Relaxed);
+        waiter.alone.store(wish.alone, Ordering::Relaxed);
+        waiter.ticket.store(self.0.totals.tickets.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
         waiter.next.store(0, Ordering::Relaxed);
         waiter.previous.store(last, Ordering::Relaxed);
-        waiter.owner.store(me.0, Ordering::Relaxed);
+        waiter.owner.store(wish.owner.0, Ordering::Relaxed);
         let this = place as u32 + 1;
         match last {
             0 => pool_.first.store(this, Ordering::Relaxed),
@@ -333,6 +456,7 @@ impl<'a> Exclusive<'a> {
         pool_.last.store(this, Ordering::Relaxed);
         pool_.counters.waits.fetch_add(1, Ordering::Relaxed);
         pool_.waiting.fetch_add(1, Ordering::SeqCst);
+        self.0.totals.waiting.fetch_add(1, Ordering::SeqCst);
         Some(place)
     }
 
@@ -350,27 +474,40 @@ impl<'a> Exclusive<'a> {
             next => waiters[next as usize - 1].previous.store(previous, Ordering::Relaxed),
         }
         pool.waiting.fetch_sub(1, Ordering::SeqCst);
+        self.0.totals.waiting.fetch_sub(1, Ordering::SeqCst);
     }
 
-    /// Serves the queue of a pool as far as connections go; `wake` gets the latch of each waiter
-    /// that is served.
-    pub fn dispatch(&self, pool: usize, limit: u32, mut wake: impl FnMut(usize)) {
-        loop {
-            let first = self.0.pools[pool].first.load(Ordering::Relaxed);
-            let Some(place) = (first as usize).checked_sub(1) else { return };
+    /// Serves the queue of a pool as far as connections go. Who may not have what is left does not
+    /// stop those behind.
+    fn serve(&self, pool: usize, limit: u32, wake: &mut impl FnMut(usize)) {
+        let mut next = self.0.pools[pool].first.load(Ordering::Relaxed);
+        while let Some(place) = (next as usize).checked_sub(1)
+            && !self.is_exhausted(pool, limit)
+        {
             let waiter = &self.0.waiters[place];
-            let owner = Owner(waiter.owner.load(Ordering::Relaxed));
-            let Some(claim) = self.try_claim(pool, owner, limit) else { return };
-            self.unlink(place);
-            // Read first: from the grant on, the place is the waiter's to leave.
-            let latch = waiter.latch.load(Ordering::Relaxed);
-            waiter.granted.store(grant(claim), Ordering::Release);
-            wake(latch);
+            next = waiter.next.load(Ordering::Relaxed);
+            let wish = Wish {
+                owner: Owner(waiter.owner.load(Ordering::Relaxed)),
+                alone: waiter.alone.load(Ordering::Relaxed),
+                again: None,
+                latch: waiter.latch.load(Ordering::Relaxed),
+            };
+            match self.try_claim(pool, wish, limit) {
+                Some(claim) => {
+                    self.unlink(place);
+                    // From now on the place is the waiter's to leave.
+                    waiter.granted.store(grant(claim), Ordering::Release);
+                    wake(wish.latch);
+                }
+                None if wish.alone => return,
+                None => {}
+            }
         }
     }
 
-    /// Serves all queues, in the order in which their first waiters came: a slot has become free.
-    pub fn dispatch_all(&self, limit: u32, mut wake: impl FnMut(usize)) {
+    /// Serves all queues, in the order in which their first waiters came. `wake` gets the latch of each
+    /// waiter that is served.
+    pub fn dispatch(&self, limit: u32, mut wake: impl FnMut(usize)) {
         let mut queues: Vec<(u64, usize)> = self
             .0
             .pools_in_use()
@@ -381,14 +518,13 @@ impl<'a> Exclusive<'a> {
             .collect();
         queues.sort_unstable();
         for (_, pool) in queues {
-            self.dispatch(pool, limit, &mut wake);
+            self.serve(pool, limit, &mut wake);
         }
     }
 
     /// The waiter does not want anything any more; what it was granted meanwhile goes to others.
     pub fn withdraw(&self, place: usize, limit: u32, wake: impl FnMut(usize)) {
         let waiter = &self.0.waiters[place];
-        let pool = waiter.pool.load(Ordering::Relaxed) as usize;
         let owner = Owner(waiter.owner.load(Ordering::Relaxed));
         match self.0.granted(place) {
             None => self.unlink(place),
@@ -400,13 +536,11 @@ impl<'a> Exclusive<'a> {
                 if word.owner() == Some(owner) {
                     self.retire(slot, word);
                 }
-                self.0.leave(place);
-                return self.dispatch_all(limit, wake);
             }
             Some(Claim::Wait(_) | Claim::Full) => {}
         }
         self.0.leave(place);
-        self.dispatch(pool, limit, wake);
+        self.dispatch(limit, wake);
     }
 
     /// Frees a slot whose connection is closed, as long as its word is what was seen.
@@ -415,8 +549,12 @@ impl<'a> Exclusive<'a> {
         let pool = &self.0.pools[slot.pool.load(Ordering::Relaxed) as usize];
         let (leases, opened) =
             (slot.facts.leases.load(Ordering::Relaxed), slot.facts.opened_at.load(Ordering::Relaxed));
+        let alone = slot.alone.load(Ordering::Relaxed);
         if seen.state == State::Free || !slot.renew(seen, State::Free) {
             return false;
+        }
+        if seen.owner().is_some() && !alone {
+            pool.bound.fetch_sub(1, Ordering::Relaxed);
         }
         pool.open.fetch_sub(1, Ordering::Relaxed);
         Facts::add(&pool.counters.leases, leases);
@@ -468,10 +606,6 @@ impl<'a> Exclusive<'a> {
 }
 
 impl Pool {
-    fn has_key(&self, key: &PoolKey) -> bool {
-        self.used.load(Ordering::Relaxed) && self.key() == *key
-    }
-
     pub fn key(&self) -> PoolKey {
         let half = |i: usize| u128::from(self.fingerprint[i].load(Ordering::Relaxed));
         PoolKey {
@@ -479,6 +613,7 @@ impl Pool {
             node: self.node.load(Ordering::Relaxed),
             mapping: self.mapping.load(Ordering::Relaxed),
             outside: self.outside.load(Ordering::Relaxed),
+            family: self.family.load(Ordering::Relaxed),
             fingerprint: half(0) << 64 | half(1),
         }
     }
@@ -493,6 +628,7 @@ impl Pool {
         self.node.store(key.node, Ordering::Relaxed);
         self.mapping.store(key.mapping, Ordering::Relaxed);
         self.outside.store(key.outside, Ordering::Relaxed);
+        self.family.store(key.family, Ordering::Relaxed);
         self.fingerprint[0].store((key.fingerprint >> 64) as u64, Ordering::Relaxed);
         self.fingerprint[1].store(key.fingerprint as u64, Ordering::Relaxed);
         self.failures.store(0, Ordering::Relaxed);

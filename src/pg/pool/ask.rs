@@ -6,7 +6,7 @@
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::pool::descriptor;
 use crate::pg::socket::Socket;
-use crate::pg::wait::{Patience, Source, Woken, wait};
+use crate::pg::wait::{Event, Patience, Source, Woken, wait_as};
 use crate::pool::message::{Answer, Request, decode, encode};
 use socket2::SockAddr;
 use std::io;
@@ -22,8 +22,9 @@ pub fn socket_path(worker: usize) -> String {
     format!("pg_stat_tmp/sharding_pool.{worker}")
 }
 
-/// Asks and waits for the answer, with the descriptor that came with it.
-pub fn ask(worker: usize, request: &Request, deadline: Instant) -> Result<(Answer, Option<OwnedFd>)> {
+/// Asks and waits for the answer, with the descriptor that came with it; `None` if the worker ended
+/// meanwhile.
+pub fn ask(worker: usize, request: &Request, deadline: Instant) -> Result<Option<(Answer, Option<OwnedFd>)>> {
     let socket = connect(worker, deadline)?;
     let bytes = encode(request)?;
     let mut sent = 0;
@@ -32,24 +33,26 @@ pub fn ask(worker: usize, request: &Request, deadline: Instant) -> Result<(Answe
     let mut buffer = [0; 4096];
     loop {
         while sent < bytes.len() {
-            match socket.send(&bytes[sent..]).map_err(|_| ended())? {
-                0 => break,
-                count => sent += count,
+            match socket.send(&bytes[sent..]) {
+                Ok(0) => break,
+                Ok(count) => sent += count,
+                Err(_) => return Ok(None),
             }
         }
-        if let Some((count, fd)) = descriptor::receive(&socket, &mut buffer).map_err(|_| ended())? {
+        let Ok(arrived) = descriptor::receive(&socket, &mut buffer) else { return Ok(None) };
+        if let Some((count, fd)) = arrived {
             if count == 0 {
-                return Err(ended());
+                return Ok(None);
             }
             passed = fd.or(passed);
             received.extend_from_slice(&buffer[..count]);
             match decode(&received)? {
-                Some((answer, _)) => return Ok((answer, passed)),
+                Some((answer, _)) => return Ok(Some((answer, passed))),
                 None => continue,
             }
         }
         let source = Source { fd: socket.fd(), write: sent < bytes.len() };
-        if wait(&[source], Patience::until(deadline)) == Woken::TimedOut {
+        if wait_as(Event::PoolWorker, &[source], Patience::until(deadline)) == Woken::TimedOut {
             return Err(Error::new(sqlstate::CONNECTION_FAILURE, "the connection pool did not answer in time"));
         }
     }
@@ -64,15 +67,16 @@ fn connect(worker: usize, deadline: Instant) -> Result<Socket> {
             Ok(socket) => return Ok(socket),
             Err(error) if Instant::now() >= give_up => return Err(not_running(&error)),
             Err(_) => {
-                wait(&[], Patience::until(give_up.min(Instant::now() + RETRY)));
+                wait_as(Event::PoolWorker, &[], Patience::until(give_up.min(Instant::now() + RETRY)));
             }
         }
     }
 }
 
-fn ended() -> Error {
+/// The error for who was left without an answer time and again.
+pub fn ended() -> Error {
     Error::new(sqlstate::CONNECTION_FAILURE, "the connection pool's worker ended while it was asked")
-        .hint("Repeat the statement; the server's log says why the worker ended.")
+        .hint("The server's log says why it ended.")
 }
 
 fn not_running(error: &io::Error) -> Error {

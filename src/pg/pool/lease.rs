@@ -7,18 +7,18 @@ use crate::catalog::NodeId;
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::connection::{Connection, Place};
 use crate::pg::endpoint::Endpoint;
-use crate::pg::pool::ask::ask;
+use crate::pg::pool::ask::{ask, ended};
 use crate::pg::pool::attempt::socket_address;
 use crate::pg::pool::settings;
 use crate::pg::pool::shared::{self, locked, my_latch, my_pid, now, table, wake, wake_worker, wake_workers, worker_of};
 use crate::pg::preload;
 use crate::pg::settings::Settings;
 use crate::pg::socket::Socket;
-use crate::pg::wait::{Patience, wait};
+use crate::pg::wait::{Event, Patience, wait_as};
 use crate::pool::message::{Address, Answer, Opening, Request};
 use crate::pool::slot::Owner;
 use crate::pool::stuck::is_stuck;
-use crate::pool::table::{Claim, Counters, GivenBack, PoolKey, Table};
+use crate::pool::table::{Claim, Counters, GivenBack, PoolKey, Table, Wish};
 use crate::wire::startup::CancelKey;
 use pgrx::pg_sys;
 use std::cell::{Cell, RefCell};
@@ -26,12 +26,14 @@ use std::ffi::CStr;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-use xxhash_rust::xxh3::{Xxh3, xxh3_128};
+use xxhash_rust::xxh3::{Xxh3, xxh3_64, xxh3_128};
 
 /// What a worker may take beyond the time for connecting.
 const WORKER_GRACE: Duration = Duration::from_secs(3);
 /// How long a worker may take to hand over a descriptor.
 const HAND_OVER_BOUND: Duration = Duration::from_secs(10);
+/// How often a connection may turn out to be gone before its backend had it.
+const ATTEMPTS: u32 = 5;
 
 thread_local! {
     /// By slot: connections that this backend has had and nobody else has closed, as far as it knows.
@@ -45,6 +47,11 @@ fn me() -> Owner {
     Owner(my_pid())
 }
 
+fn wish(alone: bool, again: Option<Place>) -> Wish {
+    let again = again.map(|place| (place.slot, place.generation));
+    Wish { owner: me(), alone, again, latch: my_latch() }
+}
+
 /// What tells the connections of a pool from others: where they go and with which credentials.
 pub fn key_of(node: NodeId, mapping: u32, outside: bool, endpoint: &Endpoint) -> PoolKey {
     let Endpoint { host, hostaddr, port, dbname, user, password, .. } = endpoint;
@@ -56,7 +63,9 @@ pub fn key_of(node: NodeId, mapping: u32, outside: bool, endpoint: &Endpoint) ->
     bytes.extend(port.to_le_bytes());
     // SAFETY: a variable of this backend.
     let database = unsafe { pg_sys::MyDatabaseId }.to_u32();
-    PoolKey { database, node: node.0, mapping, outside, fingerprint: xxh3_128(&bytes) }
+    // The same user on other nodes. Outside of transactions, nodes are asked for in one order.
+    let family = if outside { 0 } else { xxh3_64(user.as_bytes()).wrapping_add(u64::from(database)).max(1) };
+    PoolKey { database, node: node.0, mapping, outside, family, fingerprint: xxh3_128(&bytes) }
 }
 
 /// The hash of settings that tells connections what they have; never 0.
@@ -71,19 +80,22 @@ pub fn hash_of(settings: &Settings) -> u64 {
     hash.digest().max(1)
 }
 
-/// The connection that was last at this place, if it is idle and nobody waits. No system call.
-pub fn again(place: Place) -> Option<Box<Connection>> {
-    let table = table()?;
-    // No wait or ERROR while it is borrowed.
-    PARKED.with_borrow_mut(|parked| {
-        let kept = parked.get_mut(place.slot)?;
-        if kept.as_ref()?.place() != place || !table.lease_again(place.slot, place.generation, me()) {
-            return None;
-        }
-        let mut connection = kept.take()?;
-        connection.leased_again();
-        Some(connection)
-    })
+/// An idle connection of a pool, the one that was last at this place if possible. `alone`: no other
+/// is asked for until it is given back; then, in the common case, it takes one compare-and-swap.
+pub fn again(last: Place, key: &PoolKey, node: &str, alone: bool) -> Result<Option<Box<Connection>>> {
+    let Some(table) = table() else { return Ok(None) };
+    // Leased first: the descriptor is worth something only while nobody can retire the connection.
+    if alone && table.lease_again(last.slot, last.generation, me()) {
+        return fetch(table, last.slot, node);
+    }
+    let slot = locked(table, |all| {
+        let pool = all.find_pool(key)?;
+        all.claim_idle(pool, wish(alone, Some(last)), settings::size())
+    });
+    match slot {
+        Some(slot) => fetch(table, slot, node),
+        None => Ok(None),
+    }
 }
 
 /// Gives a connection back that is quiet and clean; `settings` is the hash of those that it has, 0
@@ -97,9 +109,9 @@ pub fn give_back(mut connection: Box<Connection>, settings: u64) {
     connection.given_back();
     match table.give_back(slot, me()) {
         GivenBack::Idle => park(connection),
-        GivenBack::SomeoneWaits(pool) => {
+        GivenBack::SomeoneWaits => {
             park(connection);
-            locked(table, |all| all.dispatch(pool, settings::size(), wake));
+            locked(table, |all| all.dispatch(settings::size(), wake));
         }
         GivenBack::Broken | GivenBack::NotYours => {
             connection.shut_down();
@@ -130,20 +142,31 @@ pub fn with_facts<T>(place: Place, f: impl FnOnce(&crate::pool::slot::Facts) -> 
     table().map(|table| f(&table.slots[place.slot].facts))
 }
 
-/// Closes the idle connections of a pool that nobody shall use any more, and dooms the others.
-pub fn abandon(key: &PoolKey) {
+/// Closes the connections of the pools that fit: idle ones now, others when they are given back.
+fn abandon_where(fits: impl Fn(&PoolKey) -> bool) {
     let Some(table) = table() else { return };
-    locked(table, |all| {
-        if let Some((index, _)) = table.pools_in_use().find(|(_, pool)| pool.key() == *key) {
-            let slots =
-                (0..table.slots.len()).filter(|slot| table.slots[*slot].pool.load(Ordering::Relaxed) as usize == index);
-            slots.for_each(|slot| {
-                table.doom(slot);
-            });
+    locked(table, |_| {
+        for (index, _) in table.pools_in_use().filter(|(_, pool)| fits(&pool.key())) {
+            for slot in 0..table.slots.len() {
+                if table.slots[slot].pool.load(Ordering::Relaxed) as usize == index {
+                    table.doom(slot);
+                }
+            }
         }
-        all.dispatch_all(settings::size(), wake);
     });
     wake_workers();
+}
+
+/// Nobody shall use the connections of this pool any more.
+pub fn abandon(key: &PoolKey) {
+    abandon_where(|other| other == key);
+}
+
+/// Nobody needs the connections to this node any more.
+pub fn abandon_node(node: NodeId) {
+    // SAFETY: a variable of this backend.
+    let database = unsafe { pg_sys::MyDatabaseId }.to_u32();
+    abandon_where(|key| key.database == database && key.node == node.0);
 }
 
 /// What a node said last, for the view.
@@ -174,19 +197,20 @@ fn unpark(place: Place) -> Option<Box<Connection>> {
 
 /// Leases a connection; waits for one where none is idle. The settings are those that a new one
 /// begins with.
-pub fn lease(key: &PoolKey, endpoint: &Endpoint, settings: &Settings) -> Result<Box<Connection>> {
+pub fn lease(key: &PoolKey, endpoint: &Endpoint, settings: &Settings, alone: bool) -> Result<Box<Connection>> {
     let Some(table) = table() else {
         preload::require()?;
         return Err(Error::new(sqlstate::INTERNAL, "the connection pool has no shared memory"));
     };
     register();
     let started = Instant::now();
+    let mut failures = 0;
     loop {
         let claim = locked(table, |all| {
             let pool = all.pool_for(key)?;
             table.pools[pool].node_name.set(&endpoint.name);
             table.pools[pool].user.set(&endpoint.user);
-            Some((pool, all.claim(pool, me(), settings::size(), my_latch())))
+            Some((pool, all.claim(pool, wish(alone, None), settings::size(), wake)))
         });
         let claim = match claim {
             None | Some((_, Claim::Full)) => {
@@ -201,14 +225,18 @@ pub fn lease(key: &PoolKey, endpoint: &Endpoint, settings: &Settings) -> Result<
             Some((_, claim)) => claim,
         };
         let (slot, connection) = match claim {
-            Claim::Leased(slot) => (slot, fetch(table, slot, endpoint)?),
-            Claim::Open(slot) => (slot, Some(open(table, slot, endpoint, settings)?)),
+            Claim::Leased(slot) => (slot, fetch(table, slot, &endpoint.name)?),
+            Claim::Open(slot) => (slot, open(table, slot, endpoint, settings)?),
             Claim::Wait(_) | Claim::Full => continue,
         };
         if let Some(connection) = connection {
             let pool = table.slots[slot].pool.load(Ordering::Relaxed) as usize;
             debug_assert_eq!(table.pools[pool].key(), *key);
             return Ok(connection);
+        }
+        failures += 1;
+        if failures >= ATTEMPTS {
+            return Err(ended());
         }
     }
 }
@@ -231,7 +259,7 @@ impl Drop for Claimed {
 }
 
 /// The connection of a leased slot; `None` if it is gone.
-fn fetch(table: Table<'static>, slot: usize, endpoint: &Endpoint) -> Result<Option<Box<Connection>>> {
+fn fetch(table: Table<'static>, slot: usize, node: &str) -> Result<Option<Box<Connection>>> {
     let place = Place { slot, generation: table.slots[slot].word().generation };
     if let Some(connection) = unpark(place) {
         return Ok(Some(connection));
@@ -239,9 +267,9 @@ fn fetch(table: Table<'static>, slot: usize, endpoint: &Endpoint) -> Result<Opti
     let claimed = Claimed { place };
     let request = Request::Descriptor { slot: slot as u32, generation: place.generation };
     match ask(worker_of(slot), &request, Instant::now() + HAND_OVER_BOUND)? {
-        (Answer::Connected { address, cancel_process, cancel_secret }, Some(fd)) => {
+        Some((Answer::Connected { address, cancel_process, cancel_secret }, Some(fd))) => {
             let key = CancelKey { process_id: cancel_process, secret_key: cancel_secret };
-            let connection = connected(place, fd, endpoint, &address, key)?;
+            let connection = connected(place, fd, node, &address, key)?;
             claimed.keep();
             Ok(Some(connection))
         }
@@ -249,8 +277,13 @@ fn fetch(table: Table<'static>, slot: usize, endpoint: &Endpoint) -> Result<Opti
     }
 }
 
-/// Has a connection opened in a slot.
-fn open(table: Table<'static>, slot: usize, endpoint: &Endpoint, settings: &Settings) -> Result<Box<Connection>> {
+/// Has a connection opened in a slot; `None` if the worker ended.
+fn open(
+    table: Table<'static>,
+    slot: usize,
+    endpoint: &Endpoint,
+    settings: &Settings,
+) -> Result<Option<Box<Connection>>> {
     let place = Place { slot, generation: table.slots[slot].word().generation };
     let claimed = Claimed { place };
     let unable = |reason: String, hint: Option<String>| {
@@ -273,22 +306,22 @@ fn open(table: Table<'static>, slot: usize, endpoint: &Endpoint, settings: &Sett
     };
     let request = Request::Open { slot: slot as u32, generation: place.generation, opening };
     match ask(worker_of(slot), &request, Instant::now() + endpoint.timeout + WORKER_GRACE)? {
-        (Answer::Connected { address, cancel_process, cancel_secret }, Some(fd)) => {
+        Some((Answer::Connected { address, cancel_process, cancel_secret }, Some(fd))) => {
             let key = CancelKey { process_id: cancel_process, secret_key: cancel_secret };
-            let connection = connected(place, fd, endpoint, &address, key)?;
+            let connection = connected(place, fd, &endpoint.name, &address, key)?;
             table.slots[slot].facts.settings.store(hash_of(settings), Ordering::Relaxed);
             claimed.keep();
-            Ok(connection)
+            Ok(Some(connection))
         }
-        (Answer::Failed { reason, hint }, _) => Err(unable(reason, hint)),
-        _ => Err(unable(format!("{spot}: the connection pool lost the connection."), None)),
+        Some((Answer::Failed { reason, hint }, _)) => Err(unable(reason, hint)),
+        _ => Ok(None),
     }
 }
 
 fn connected(
     place: Place,
     fd: OwnedFd,
-    endpoint: &Endpoint,
+    node: &str,
     address: &Address,
     cancel_key: CancelKey,
 ) -> Result<Box<Connection>> {
@@ -299,7 +332,7 @@ fn connected(
     let socket = Socket::adopt(fd)?;
     let address = socket_address(address)
         .map_err(|error| Error::new(sqlstate::CONNECTION_FAILURE, format!("invalid address of a node: {error}")))?;
-    Ok(Box::new(Connection::new(place, socket, &endpoint.name, address, cancel_key)))
+    Ok(Box::new(Connection::new(place, socket, node, address, cancel_key)))
 }
 
 /// The startup packet.
@@ -374,7 +407,7 @@ fn wait_in_queue(
             }
             look = instant + look_after;
         }
-        wait(&[], Patience::until(deadline.map_or(look, |deadline| deadline.min(look))));
+        wait_as(Event::Pool, &[], Patience::until(deadline.map_or(look, |deadline| deadline.min(look))));
     }
 }
 

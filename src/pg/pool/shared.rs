@@ -3,9 +3,9 @@
 use crate::pg::guard;
 use crate::pg::pool::settings::{self, MOST_WORKERS};
 use crate::pool::slot::Slot;
-use crate::pool::table::{Exclusive, Pool, Table, Waiter};
+use crate::pool::table::{Exclusive, Pool, Table, Totals, Waiter};
 use pgrx::pg_sys;
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 
 /// Where a worker is.
 #[derive(Debug, Default)]
@@ -17,7 +17,7 @@ pub struct Seat {
 
 /// The beginning of the shared memory; slots, pools and waiters follow.
 struct Header {
-    tickets: AtomicU64,
+    totals: Totals,
     seats: [Seat; MOST_WORKERS],
     slots: usize,
     pools: usize,
@@ -117,7 +117,7 @@ pub fn table() -> Option<Table<'static>> {
             slots: std::slice::from_raw_parts(slots, header.slots),
             pools: std::slice::from_raw_parts(pools, header.pools),
             waiters: std::slice::from_raw_parts(waiters, header.waiters),
-            tickets: &header.tickets,
+            totals: &header.totals,
         })
     }
 }

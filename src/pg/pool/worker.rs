@@ -14,7 +14,7 @@ use crate::pg::pool::poll::{Interest, Poll};
 use crate::pg::pool::shared::{self, locked, my_pid, now, wake, worker_of};
 use crate::pg::pool::{descriptor, settings};
 use crate::pg::socket::Socket;
-use crate::pg::wait::{Patience, Source, wait};
+use crate::pg::wait::{Event, Patience, Source, wait_as};
 use crate::pool::backoff::pause_after;
 use crate::pool::message::{Address, Answer, Request, decode, encode};
 use crate::pool::slot::{Owner, State, Word};
@@ -78,7 +78,7 @@ fn run(index: usize) -> Result<()> {
         }
         worker.work();
         let source = Source { fd: worker.poll.fd(), write: false };
-        wait(&[source], Patience::until(worker.next_due()));
+        wait_as(Event::PoolWorker, &[source], Patience::until(worker.next_due()));
     }
     worker.stop();
     Ok(())
@@ -465,7 +465,7 @@ impl Worker {
     fn free(&self, slot: usize, seen: Word) {
         locked(self.table, |all| {
             if all.retire(slot, seen) {
-                all.dispatch_all(settings::size(), wake);
+                all.dispatch(settings::size(), wake);
             }
         });
     }
@@ -552,7 +552,7 @@ fn retire_all(table: Table<'static>, index: usize) {
             locked(table, |all| all.retire(slot, seen));
         }
     }
-    locked(table, |all| all.dispatch_all(settings::size(), wake));
+    locked(table, |all| all.dispatch(settings::size(), wake));
 }
 
 unsafe extern "C-unwind" fn leave(_code: i32, index: pg_sys::Datum) {

@@ -145,7 +145,7 @@ pub fn join(node: NodeId, access: Access, work: Work) -> Result<Joined> {
         return Err(Error::new(sqlstate::INTERNAL, "a node was used outside of a transaction"));
     }
     let key = key_of(node)?;
-    ensure_connected(key)?;
+    connect(key, access == Access::ReadAlone)?;
     let level = current_level();
     let settings = Settings::current();
     let taints = taint::taints(work, access == Access::Write);
@@ -174,7 +174,7 @@ pub fn join(node: NodeId, access: Access, work: Work) -> Result<Joined> {
 /// Gets the second connection to a node ready, which is in no transaction.
 pub fn join_outside(node: NodeId) -> Result<Joined> {
     let key = Key { node, mapped: mapped(node)?, outside: true };
-    ensure_connected(key)?;
+    connect(key, true)?;
     let settings = Settings::current();
     with_sessions(|sessions| {
         let session = sessions.get_mut(&key).ok_or_else(gone)?;
@@ -248,21 +248,27 @@ fn gone() -> Error {
     Error::new(sqlstate::CONNECTION_FAILURE, "a session with a node disappeared")
 }
 
-/// Leases a connection, or checks the one that is there if the node is not yet in the transaction.
+/// Leases a connection for a transaction that may use other nodes as well, or checks the one that is
+/// there if the node is not yet in the transaction.
 pub fn ensure_connected(key: Key) -> Result<()> {
+    connect(key, false)
+}
+
+/// `alone`: the transaction uses no other node.
+fn connect(key: Key, alone: bool) -> Result<()> {
     let usable = with_sessions(|sessions| {
         let Some(session) = sessions.get_mut(&key) else { return Ok(Usable::No) };
         if let Some(lost) = &session.lost {
             return Err(lost.clone());
         }
-        if session.connection.is_none() && session.generation == servers_generation() {
-            session.lease_again();
-            return Ok(if session.connection.is_some() { Usable::Yes } else { Usable::No });
+        if session.connection.is_none() {
+            return Ok(Usable::No);
         }
         Ok(session.freshen())
     })?;
     match usable {
         Usable::Yes => return Ok(()),
+        Usable::No if lease_again(key, alone)? => return Ok(()),
         Usable::No => {}
         Usable::Busy => {
             // What nobody waits for any more must not delay this statement.
@@ -274,16 +280,38 @@ pub fn ensure_connected(key: Key) -> Result<()> {
             }
         }
     }
-    lease_anew(key)
+    lease_anew(key, alone)
+}
+
+/// Leases a connection that is idle, if there is one.
+fn lease_again(key: Key, alone: bool) -> Result<bool> {
+    let known = with_sessions(|sessions| {
+        let session = sessions.get_mut(&key)?;
+        let last = session.last.filter(|_| session.generation == servers_generation())?;
+        Some((last, session.pool, std::mem::take(&mut session.name)))
+    });
+    let Some((last, pool, name)) = known else { return Ok(false) };
+    let leased = lease::again(last, &pool, &name, alone);
+    with_sessions(|sessions| {
+        let Some(session) = sessions.get_mut(&key) else { return };
+        session.name = name;
+    });
+    let Some(connection) = leased? else { return Ok(false) };
+    with_sessions(|sessions| {
+        if let Some(session) = sessions.get_mut(&key) {
+            session.begin_lease(connection, None);
+        }
+    });
+    Ok(true)
 }
 
 /// Leases any connection of the pool.
-fn lease_anew(key: Key) -> Result<()> {
+fn lease_anew(key: Key, alone: bool) -> Result<()> {
     let generation = servers_generation();
     let endpoint = endpoint_of(key.node)?;
     let pool = lease::key_of(key.node, key.mapped.mapping, key.outside, &endpoint);
     let settings = Settings::current();
-    let connection = lease::lease(&pool, &endpoint, &settings)?;
+    let connection = lease::lease(&pool, &endpoint, &settings, alone)?;
     with_sessions(|sessions| {
         let session = sessions.entry(key).or_insert_with(|| Session {
             name: endpoint.name.clone(),
@@ -325,13 +353,6 @@ enum Usable {
 }
 
 impl Session {
-    /// The connection that was used last, if it is idle.
-    fn lease_again(&mut self) {
-        if let Some(connection) = self.last.and_then(lease::again) {
-            self.begin_lease(connection, None);
-        }
-    }
-
     /// Takes a connection and finds out what settings it has: those that this session set last, or
     /// `likely`, or unknown ones.
     fn begin_lease(&mut self, connection: Box<Connection>, likely: Option<Settings>) {
@@ -346,7 +367,6 @@ impl Session {
         self.settings_sent = false;
         self.errors_seen = connection.talk.errors_seen();
         self.errors_at_lease = self.errors_seen;
-        self.last_loss = None;
         self.last = Some(place);
         self.connection = Some(connection);
     }
