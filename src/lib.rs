@@ -7,6 +7,7 @@ pub mod ddl;
 pub mod error;
 pub mod pg;
 pub mod plan;
+pub mod pool;
 pub mod transaction;
 pub mod wire;
 
@@ -14,6 +15,7 @@ pub mod wire;
 
 pgrx::extension_sql_file!("../sql/catalog.sql", name = "catalog", bootstrap);
 pgrx::extension_sql_file!("../sql/node.sql", name = "node", requires = ["catalog"]);
+pgrx::extension_sql_file!("../sql/pool.sql", name = "pool", requires = ["catalog"]);
 pgrx::extension_sql_file!("../sql/table.sql", name = "table", requires = ["catalog"]);
 
 #[pgrx::pg_guard]
@@ -21,6 +23,7 @@ pub extern "C-unwind" fn _PG_init() {
     pg::preload::install();
     pg::catalog_cache::install();
     pg::endpoint::install();
+    pg::pool::install();
     pg::transaction::install();
     pg::session::outcome::install();
     pg::hooks::install();

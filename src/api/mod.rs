@@ -1,5 +1,6 @@
 //! The SQL functions, by noun.
 
+pub mod monitor;
 pub mod node;
 pub mod node_check;
 pub mod table;

@@ -8,6 +8,7 @@ use crate::catalog::{ClusterMap, NodeId, TableId, quote_identifier, quote_litera
 use crate::error::{Error, Result, SqlState, sqlstate};
 use crate::pg::catalog_cache::{cluster, invalidate_cluster};
 use crate::pg::function::{Answer, Call};
+use crate::pg::pool::lease;
 use crate::pg::session::{Access, execute, run_on};
 use crate::pg::spi;
 use crate::sql_function;
@@ -81,6 +82,7 @@ fn remove_node(call: &Call) -> Result<Answer> {
         spi::run(&format!("DROP USER MAPPING FOR {user} SERVER {server}"));
     }
     spi::run(&format!("DROP SERVER {server}"));
+    lease::abandon_node(node);
     invalidate_cluster();
     Ok(Answer::from(()))
 }

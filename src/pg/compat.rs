@@ -464,6 +464,20 @@ pub fn create_wait_event_set(events: i32) -> *mut pg_sys::WaitEventSet {
     }
 }
 
+/// A wait event of an extension: by name where they have names (17 on).
+pub fn wait_event(name: &std::ffi::CStr) -> u32 {
+    #[cfg(any(feature = "pg15", feature = "pg16"))]
+    {
+        let _ = name;
+        pg_sys::PG_WAIT_EXTENSION
+    }
+    // SAFETY: the name is copied into shared memory; a name that is known keeps its number.
+    #[cfg(not(any(feature = "pg15", feature = "pg16")))]
+    unsafe {
+        pg_sys::WaitEventExtensionNew(name.as_ptr())
+    }
+}
+
 /// The array of a tuple descriptor's attributes.
 pub unsafe fn attributes(desc: pg_sys::TupleDesc) -> *mut pg_sys::FormData_pg_attribute {
     // SAFETY: on 18 they follow the compact ones (`TupleDescAttr` in access/tupdesc.h).

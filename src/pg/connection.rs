@@ -1,19 +1,19 @@
-//! One connection to a node: a socket, the conversation over it, and how both begin and end.
+//! One connection to a node: a socket, the conversation over it, and the pool's slot that it is in.
 //!
-//! Nothing here blocks except [`connect`] and [`cancel`], which wait with a deadline.
+//! [`lease`](crate::pg::pool::lease) makes them. Nothing here blocks except [`cancel`], which waits with
+//! a deadline.
 
 use crate::error::{Error, Result, sqlstate};
-use crate::pg::endpoint::Endpoint;
-use crate::pg::settings::{Settings, setting};
+use crate::pg::pool::lease;
 use crate::pg::socket::Socket;
 use crate::pg::wait::{Patience, Source, Woken, wait};
+use crate::pool::slot::Facts;
 use crate::wire::conversation::Conversation;
-use crate::wire::startup::{CancelKey, Startup};
+use crate::wire::prepared::Prepared;
+use crate::wire::startup::CancelKey;
 use bytes::{Buf, BytesMut};
-use pgrx::pg_sys;
 use socket2::SockAddr;
 use std::cell::{Cell, RefCell};
-use std::ffi::CStr;
 use std::io;
 use std::time::Instant;
 
@@ -29,77 +29,26 @@ pub struct Connection {
     /// Tells this connection from those before it to the same node.
     pub serial: u64,
     pub talk: Conversation,
+    /// Tasks begun, bytes sent and received: since the pool was told.
+    pub statements: u64,
+    bytes: u64,
+    errors_told: u64,
+    /// Up to which version the prepared statements are those that the slot names.
+    prepared_version: u64,
+    place: Place,
+    /// Whether the pool's slot is this backend's now.
+    leased: bool,
     socket: Socket,
     node: String,
     address: SockAddr,
     cancel_key: CancelKey,
 }
 
-/// Connects and authenticates, within the endpoint's timeout. 08001 with the reason as detail.
-pub fn connect(endpoint: &Endpoint, settings: &Settings) -> Result<Connection> {
-    let deadline = Instant::now() + endpoint.timeout;
-    let unable = |reason: String| {
-        Error::new(sqlstate::CONNECTION_UNABLE, format!("could not connect to node \"{}\"", endpoint.name))
-            .detail(reason)
-    };
-    let host = endpoint.hostaddr.as_ref().unwrap_or(&endpoint.host);
-    let place = format!("{host} port {}", endpoint.port);
-    let addresses = endpoint.addresses().map_err(|e| unable(format!("{place}: {e}.")))?;
-    let mut reason = format!("{place}: no address.");
-    for address in addresses {
-        match connect_to(&address, endpoint, settings, deadline)? {
-            Attempt::Connected(connection) => return Ok(*connection),
-            Attempt::Unreachable(error) => reason = format!("{place}: {error}."),
-            Attempt::TimedOut => {
-                let seconds = endpoint.timeout.as_secs();
-                return Err(unable(format!("{place}: no answer within {seconds} s.")));
-            }
-            Attempt::Refused(error) => {
-                let mut unable = unable(format!("{place}: {}.", error.message));
-                unable.hint = error.hint;
-                return Err(unable);
-            }
-        }
-    }
-    Err(unable(reason))
-}
-
-enum Attempt {
-    Connected(Box<Connection>),
-    /// The next address may do.
-    Unreachable(io::Error),
-    TimedOut,
-    /// The node answered, with a no.
-    Refused(Error),
-}
-
-fn connect_to(address: &SockAddr, endpoint: &Endpoint, settings: &Settings, deadline: Instant) -> Result<Attempt> {
-    let socket = match Socket::connect(address)? {
-        Ok(socket) => socket,
-        Err(error) => return Ok(Attempt::Unreachable(error)),
-    };
-    if wait_for(socket.source(true), deadline) == Woken::TimedOut {
-        return Ok(Attempt::TimedOut);
-    }
-    if let Err(error) = socket.connected() {
-        return Ok(Attempt::Unreachable(error));
-    }
-    match authenticate(&socket, endpoint, settings, deadline) {
-        Ok(Some(startup)) => Ok(Attempt::Connected(Box::new(Connection {
-            serial: next_serial(),
-            socket,
-            node: endpoint.name.clone(),
-            address: address.clone(),
-            cancel_key: startup.cancel_key(),
-            talk: startup.into_conversation(),
-        }))),
-        Ok(None) => Ok(Attempt::TimedOut),
-        Err(error) => Ok(Attempt::Refused(error)),
-    }
-}
-
-fn wait_for(source: Source, deadline: Instant) -> Woken {
-    wait(&[source], Patience::until(deadline))
+/// Where in the pool a connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub slot: usize,
+    pub generation: u64,
 }
 
 fn next_serial() -> u64 {
@@ -107,45 +56,75 @@ fn next_serial() -> u64 {
     SERIAL.get()
 }
 
-/// The startup exchange; `None` when time is up.
-fn authenticate(
-    socket: &Socket,
-    endpoint: &Endpoint,
-    settings: &Settings,
-    deadline: Instant,
-) -> Result<Option<Startup>> {
-    let encoding = database_encoding();
-    let application = application_name();
-    let mut parameters = vec![
-        ("user", endpoint.user.as_str()),
-        ("database", endpoint.dbname.as_str()),
-        ("application_name", application.as_str()),
-        ("client_encoding", encoding.as_str()),
-        // What a plain BEGIN means must not depend on how the node is configured.
-        ("default_transaction_isolation", "read committed"),
-        ("default_transaction_read_only", "off"),
-        ("default_transaction_deferrable", "off"),
-    ];
-    parameters.extend(settings.pairs());
-    let mut startup = Startup::new(&parameters, &endpoint.user, endpoint.password.as_deref(), endpoint.is_local())?;
-    loop {
-        send(socket, startup.output()).map_err(broken)?;
-        let received = BUFFER.with_borrow_mut(|buffer| -> Result<Option<bool>> {
-            match socket.receive(buffer).map_err(broken)? {
-                None => Ok(None),
-                Some(0) => Err(broken(io::ErrorKind::UnexpectedEof.into())),
-                Some(count) => startup.receive(&buffer[..count]).map(Some),
-            }
-        })?;
-        match received {
-            Some(true) => return Ok(Some(startup)),
-            Some(false) => {}
-            None => {
-                let source = socket.source(!startup.output().is_empty());
-                if wait_for(source, deadline) == Woken::TimedOut {
-                    return Ok(None);
-                }
-            }
+impl Connection {
+    /// A leased connection that is ready for queries.
+    pub fn new(place: Place, socket: Socket, node: &str, address: SockAddr, cancel_key: CancelKey) -> Connection {
+        Connection {
+            serial: next_serial(),
+            talk: Conversation::new(),
+            statements: 0,
+            bytes: 0,
+            errors_told: 0,
+            prepared_version: 0,
+            place,
+            leased: true,
+            socket,
+            node: node.to_string(),
+            address,
+            cancel_key,
+        }
+    }
+
+    pub fn place(&self) -> Place {
+        self.place
+    }
+
+    /// The slot has become this backend's again.
+    pub fn leased_again(&mut self) {
+        self.leased = true;
+    }
+
+    /// Takes note of the statements that others have prepared on the connection.
+    pub fn learn(&mut self, facts: &Facts) {
+        let version = facts.prepared_version();
+        if version != self.prepared_version {
+            self.talk.prepared = Prepared::from_hashes(&facts.prepared());
+            self.prepared_version = version;
+        }
+    }
+
+    /// The slot is not this backend's any more.
+    pub fn given_back(&mut self) {
+        self.leased = false;
+    }
+
+    /// Adds to the slot's counters what has happened since the last time.
+    pub fn tell(&mut self, facts: &Facts) {
+        Facts::add(&facts.leases, 1);
+        Facts::add(&facts.statements, std::mem::take(&mut self.statements));
+        Facts::add(&facts.bytes, std::mem::take(&mut self.bytes));
+        if self.talk.prepared.take_changed() {
+            self.prepared_version = facts.set_prepared(&self.talk.prepared.hashes());
+        }
+        let errors = self.talk.errors_seen();
+        if errors != self.errors_told {
+            Facts::add(&facts.errors, errors - self.errors_told);
+            self.errors_told = errors;
+        }
+    }
+
+    /// Ends the connection for all processes.
+    pub fn shut_down(&self) {
+        self.socket.shut_down();
+    }
+}
+
+impl Drop for Connection {
+    /// A connection that was not given back is in a state that nobody knows.
+    fn drop(&mut self) {
+        if self.leased {
+            self.socket.shut_down();
+            lease::break_off(self.place);
         }
     }
 }
@@ -163,20 +142,6 @@ fn send(socket: &Socket, output: &mut BytesMut) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// The encoding of this database, which nodes share.
-fn database_encoding() -> String {
-    // SAFETY: a static string.
-    unsafe { CStr::from_ptr(pg_sys::GetDatabaseEncodingName()) }.to_string_lossy().into_owned()
-}
-
-/// What the node's administrator sees: that it is us, and for whom.
-fn application_name() -> String {
-    match setting("application_name").as_str() {
-        "" => "sharding".to_string(),
-        name => format!("sharding: {name}"),
-    }
 }
 
 impl Connection {
@@ -202,12 +167,15 @@ impl Connection {
 
     fn exchange(&mut self) -> Result<bool> {
         // A node that says why it goes away is heard even if nothing can be sent to it any more.
+        let waiting = self.talk.output().len();
         let sent = send(&self.socket, self.talk.output());
+        self.bytes += (waiting - self.talk.output().len()) as u64;
         let received = BUFFER.with_borrow_mut(|buffer| -> Result<bool> {
             match self.socket.receive(buffer).map_err(broken)? {
                 None => Ok(false),
                 Some(0) => Err(Error::new(sqlstate::CONNECTION_FAILURE, "The node closed the connection")),
                 Some(count) => {
+                    self.bytes += count as u64;
                     self.talk.receive(&buffer[..count])?;
                     Ok(true)
                 }

@@ -7,8 +7,10 @@
 
 use crate::catalog::NodeId;
 use crate::error::{Error, Result, sqlstate};
+use crate::pg::catalog_cache::servers_generation;
+use crate::pool::message::Address;
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, pg_sys};
-use socket2::SockAddr;
+use std::cell::RefCell;
 use std::ffi::CStr;
 use std::net::ToSocketAddrs;
 use std::time::Duration;
@@ -41,10 +43,49 @@ pub struct Endpoint {
     pub timeout: Duration,
 }
 
-/// The OID of the user mapping that the current user has on a node, his own or PUBLIC's.
-pub fn mapping_of(node: NodeId) -> Result<u32> {
-    // SAFETY: a look-up in the syscache; the user's OID is always valid.
+/// As whom the current user goes to a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Mapped {
+    /// The OID of the user mapping, his own or PUBLIC's.
+    pub mapping: u32,
+    /// The role's own OID where the mapping names no user of the node, else 0.
+    role: u32,
+}
+
+thread_local! {
+    /// Mappings of this user that were looked up, as of a generation of servers and mappings.
+    static MAPPED: RefCell<(u64, Vec<(pg_sys::Oid, NodeId, Mapped)>)> = const { RefCell::new((0, Vec::new())) };
+}
+
+/// As whom the current user goes to a node. 42704 if there is no mapping.
+pub fn mapped(node: NodeId) -> Result<Mapped> {
+    // SAFETY: the current user is always known.
     let user = unsafe { pg_sys::GetUserId() };
+    let generation = servers_generation();
+    let known = MAPPED.with_borrow(|(of, all)| {
+        let found = all.iter().find(|(u, n, _)| *u == user && *n == node).filter(|_| *of == generation)?;
+        Some(found.2)
+    });
+    if let Some(mapped) = known {
+        return Ok(mapped);
+    }
+    let mapping = mapping_of(node, user)?;
+    // SAFETY: the mapping was just found; its options are read before anything else is called.
+    let options = unsafe { read_options((*pg_sys::GetUserMapping(user, pg_sys::Oid::from(node.0))).options) };
+    let named = options.iter().any(|(name, _)| name == "user");
+    let mapped = Mapped { mapping, role: if named { 0 } else { user.to_u32() } };
+    MAPPED.with_borrow_mut(|(of, all)| {
+        if *of != generation {
+            all.clear();
+            *of = generation;
+        }
+        all.push((user, node, mapped));
+    });
+    Ok(mapped)
+}
+
+/// The OID of the user mapping that a user has on a node.
+fn mapping_of(node: NodeId, user: pg_sys::Oid) -> Result<u32> {
     for user in [user, pg_sys::InvalidOid] {
         // SAFETY: the keys have the types of the cache's index.
         let mapping = unsafe {
@@ -71,7 +112,7 @@ pub fn mapping_of(node: NodeId) -> Result<u32> {
 
 /// The endpoint of a node for the current user.
 pub fn endpoint_of(node: NodeId) -> Result<Endpoint> {
-    mapping_of(node)?;
+    mapped(node)?;
     let name = server_name(node)?;
     // SAFETY: server and mapping exist, as just looked up; their options are lists of DefElem that
     // are read before anything else is called.
@@ -111,13 +152,13 @@ impl Endpoint {
     }
 
     /// The addresses to try, in order. Looking up a name blocks; `hostaddr` avoids it.
-    pub fn addresses(&self) -> std::io::Result<Vec<SockAddr>> {
+    pub fn addresses(&self) -> std::io::Result<Vec<Address>> {
         if self.is_local() {
             let path = format!("{}/.s.PGSQL.{}", self.host, self.port);
-            return Ok(vec![SockAddr::unix(path)?]);
+            return Ok(vec![Address::Unix(path)]);
         }
         let host = self.hostaddr.as_deref().unwrap_or(&self.host);
-        Ok((host, self.port).to_socket_addrs()?.map(SockAddr::from).collect())
+        Ok((host, self.port).to_socket_addrs()?.map(Address::Inet).collect())
     }
 }
 

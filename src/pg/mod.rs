@@ -24,6 +24,7 @@ pub mod params;
 pub mod pass_through;
 pub mod pending;
 pub mod planner;
+pub mod pool;
 pub mod preload;
 pub mod print;
 pub mod query_tree;

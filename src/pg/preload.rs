@@ -13,9 +13,14 @@ pub fn install() {
     PRELOADED.store(unsafe { pg_sys::process_shared_preload_libraries_in_progress }, Ordering::Relaxed);
 }
 
+/// Whether the library was loaded with the server.
+pub fn is_preloaded() -> bool {
+    PRELOADED.load(Ordering::Relaxed)
+}
+
 /// 55000 if the library was not loaded with the server.
 pub fn require() -> Result<()> {
-    if PRELOADED.load(Ordering::Relaxed) {
+    if is_preloaded() {
         return Ok(());
     }
     Err(Error::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, "extension \"sharding\" must be loaded with the server")

@@ -559,7 +559,7 @@ unsafe fn may_commit_alone(estate: *mut pg_sys::EState) -> bool {
 fn kept_hash(sql: &str, types: u64) -> u64 {
     // SAFETY: set when the server starts.
     let seed = unsafe { pg_sys::PgStartTime } as u64;
-    xxhash_rust::xxh3::xxh3_64_with_seed(sql.as_bytes(), seed ^ types ^ Settings::current().hash())
+    xxhash_rust::xxh3::xxh3_64_with_seed(sql.as_bytes(), seed ^ types ^ Settings::current().reading_hash())
 }
 
 fn gone(table: TableId) -> Error {

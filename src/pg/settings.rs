@@ -29,9 +29,10 @@ unsafe extern "C" {
 }
 
 const SEARCH_PATH: &str = "search_path";
+const APPLICATION_NAME: &str = "application_name";
 
 /// The settings, in the order in which they are sent.
-const NAMES: [&str; 17] = [
+const NAMES: [&str; 18] = [
     "TimeZone",
     "DateStyle",
     "IntervalStyle",
@@ -49,6 +50,7 @@ const NAMES: [&str; 17] = [
     "lock_timeout",
     "check_function_bodies",
     "transform_null_equals",
+    APPLICATION_NAME,
 ];
 
 /// The values of a session, in the order of `NAMES`.
@@ -56,6 +58,7 @@ const NAMES: [&str; 17] = [
 pub struct Settings {
     values: [String; NAMES.len()],
     hash: u64,
+    reading: u64,
 }
 
 impl PartialEq for Settings {
@@ -88,23 +91,33 @@ impl Settings {
             // SAFETY: the current user is always known.
             if name == SEARCH_PATH {
                 node_search_path(&value, &user_name(unsafe { pg_sys::GetUserId() }))
+            } else if name == APPLICATION_NAME {
+                application_name(&value)
             } else {
                 value
             }
         });
-        let mut hasher = xxhash_rust::xxh3::Xxh3Default::new();
-        for (name, value) in NAMES.iter().zip(&values).filter(|(name, _)| **name != "lock_timeout") {
-            hasher.update(name.as_bytes());
-            hasher.update(&[0]);
-            hasher.update(value.as_bytes());
-            hasher.update(&[0]);
-        }
-        Settings { values, hash: hasher.digest() }
+        let hash = |fits: fn(&str) -> bool| {
+            let mut hasher = xxhash_rust::xxh3::Xxh3Default::new();
+            for (name, value) in NAMES.iter().zip(&values).filter(|(name, _)| fits(name)) {
+                for part in [name.as_bytes(), &[0], value.as_bytes(), &[0]] {
+                    hasher.update(part);
+                }
+            }
+            hasher.digest().max(1)
+        };
+        let reading = hash(|name| !matches!(name, "lock_timeout" | APPLICATION_NAME));
+        Settings { hash: hash(|_| true), reading, values }
     }
 
-    /// A hash of the settings that say how a statement's text is read.
+    /// The hash that tells connections what settings they have; never 0.
     pub fn hash(&self) -> u64 {
         self.hash
+    }
+
+    /// A hash of those settings that say how a statement's text is read.
+    pub fn reading_hash(&self) -> u64 {
+        self.reading
     }
 
     /// Names and values for a startup packet.
@@ -135,7 +148,7 @@ impl Settings {
 /// allocation. Strings are compared by what they say: a pointer may be used again.
 struct Variables {
     numbers: [i64; 14],
-    texts: [CString; 5],
+    texts: [CString; 6],
 }
 
 impl Variables {
@@ -179,11 +192,26 @@ impl Variables {
         }
     }
 
-    fn texts() -> [*const c_char; 5] {
+    fn texts() -> [*const c_char; 6] {
         // SAFETY: as above.
         unsafe {
-            [pg_sys::namespace_search_path, locale_monetary, locale_numeric, locale_time, pg_sys::TSCurrentConfig]
+            [
+                pg_sys::namespace_search_path,
+                locale_monetary,
+                locale_numeric,
+                locale_time,
+                pg_sys::TSCurrentConfig,
+                pg_sys::application_name,
+            ]
         }
+    }
+}
+
+/// What the node's administrator sees: that it is us, and for whom.
+fn application_name(name: &str) -> String {
+    match name {
+        "" => "sharding".to_string(),
+        name => format!("sharding: {name}"),
     }
 }
 
@@ -267,7 +295,7 @@ mod tests {
 
     #[test]
     fn only_what_differs_is_set() {
-        let known = Settings { values: std::array::from_fn(|i| i.to_string()), hash: 0 };
+        let known = Settings { values: std::array::from_fn(|i| i.to_string()), hash: 1, reading: 1 };
         let mut now = known.clone();
         assert_eq!(now.changes(Some(&known)), "");
         now.values[0] = "it's".to_string();

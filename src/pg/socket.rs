@@ -5,7 +5,8 @@ use crate::pg::wait::{self, Source};
 use pgrx::pg_sys;
 use socket2::{Domain, SockAddr, TcpKeepalive, Type};
 use std::io::{self, Read, Write};
-use std::os::fd::AsRawFd;
+use std::net::Shutdown;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 unsafe extern "C-unwind" {
@@ -20,21 +21,19 @@ const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
 
 pub struct Socket {
     inner: socket2::Socket,
+    /// Whether it counts among the backend's descriptors.
+    counted: bool,
 }
+
+/// The message with which a client leaves.
+const TERMINATE: [u8; 5] = [b'X', 0, 0, 0, 4];
 
 impl Socket {
     /// Starts to connect; done when the socket becomes writable, see [`Socket::connected`].
     pub fn connect(address: &SockAddr) -> Result<io::Result<Socket>> {
-        // SAFETY: counts descriptors; released in `drop`.
-        if !unsafe { pg_sys::AcquireExternalFD() } {
-            return Err(Error::new(
-                sqlstate::CONFIGURATION_LIMIT,
-                "no file descriptor is left for a connection to a node",
-            )
-            .hint("Raise max_files_per_process."));
-        }
+        count()?;
         let socket = match socket2::Socket::new(address.domain(), Type::STREAM, None) {
-            Ok(inner) => Socket { inner },
+            Ok(inner) => Socket { inner, counted: true },
             Err(error) => {
                 // SAFETY: takes back the one above.
                 unsafe { ReleaseExternalFD() };
@@ -42,6 +41,30 @@ impl Socket {
             }
         };
         Ok(socket.start(address).map(|()| socket))
+    }
+
+    /// The same in a process that is there for its sockets and opens nothing else.
+    pub fn connect_uncounted(address: &SockAddr) -> io::Result<Socket> {
+        let socket = Socket { inner: socket2::Socket::new(address.domain(), Type::STREAM, None)?, counted: false };
+        socket.start(address).map(|()| socket)
+    }
+
+    /// Whether this process may have one more.
+    pub fn has_room() -> bool {
+        // SAFETY: counts one more and takes it back.
+        unsafe {
+            let room = pg_sys::AcquireExternalFD();
+            if room {
+                ReleaseExternalFD();
+            }
+            room
+        }
+    }
+
+    /// Takes over a descriptor that another process has set up with [`Socket::connect_uncounted`].
+    pub fn adopt(fd: OwnedFd) -> Result<Socket> {
+        count()?;
+        Ok(Socket { inner: socket2::Socket::from(fd), counted: true })
     }
 
     fn start(&self, address: &SockAddr) -> io::Result<()> {
@@ -59,12 +82,29 @@ impl Socket {
         }
     }
 
-    /// What became of the attempt to connect, once the socket is writable.
-    pub fn connected(&self) -> io::Result<()> {
-        match self.inner.take_error()? {
-            Some(error) => Err(error),
-            None => Ok(()),
+    /// What became of the attempt to connect; `false` if that is not known yet.
+    pub fn connected(&self) -> io::Result<bool> {
+        match (self.inner.take_error()?, self.inner.peer_addr()) {
+            (Some(error), _) => Err(error),
+            (None, Ok(_)) => Ok(true),
+            (None, Err(error)) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
+            (None, Err(error)) => Err(error),
         }
+    }
+
+    pub fn fd(&self) -> RawFd {
+        self.inner.as_raw_fd()
+    }
+
+    /// Ends the connection, also for duplicates of the descriptor in other processes.
+    pub fn shut_down(&self) {
+        let _ = self.inner.shutdown(Shutdown::Both);
+    }
+
+    /// The same, politely: the node's log has nothing to say about it.
+    pub fn say_goodbye(&self) {
+        let _ = self.send(&TERMINATE);
+        self.shut_down();
     }
 
     /// Sends what fits; 0 if nothing does.
@@ -83,6 +123,22 @@ impl Socket {
     }
 }
 
+impl AsRawFd for Socket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd()
+    }
+}
+
+/// Counts one more descriptor; released when the socket is dropped.
+fn count() -> Result<()> {
+    // SAFETY: a counter.
+    if unsafe { pg_sys::AcquireExternalFD() } {
+        return Ok(());
+    }
+    Err(Error::new(sqlstate::CONFIGURATION_LIMIT, "no file descriptor is left for a connection to a node")
+        .hint("Raise max_files_per_process."))
+}
+
 /// `None` if the call would have waited.
 fn without_waiting(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<Option<usize>> {
     loop {
@@ -98,7 +154,9 @@ fn without_waiting(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<Op
 impl Drop for Socket {
     fn drop(&mut self) {
         wait::forget(self.inner.as_raw_fd());
-        // SAFETY: a counter; raises no ERROR, so it may happen while unwinding.
-        unsafe { ReleaseExternalFD() }
+        if self.counted {
+            // SAFETY: a counter; raises no ERROR, so it may happen while unwinding.
+            unsafe { ReleaseExternalFD() }
+        }
     }
 }

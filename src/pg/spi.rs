@@ -13,6 +13,22 @@ unsafe extern "C-unwind" {
 
 /// Runs one or more statements; the rows of the last as text, NULL as `None`.
 pub fn run(sql: &str) -> Vec<Vec<Option<String>>> {
+    execute(sql, false)
+}
+
+/// What a query finds that changes nothing, as of now, also where the transaction keeps its first
+/// snapshot. Possible in the middle of a statement.
+pub fn read_now(sql: &str) -> Vec<Vec<Option<String>>> {
+    // SAFETY: pushed and popped in pairs; after an ERROR the end of the (sub)transaction pops it.
+    unsafe {
+        pg_sys::PushActiveSnapshot(pg_sys::GetLatestSnapshot());
+        let rows = execute(sql, true);
+        pg_sys::PopActiveSnapshot();
+        rows
+    }
+}
+
+fn execute(sql: &str, read_only: bool) -> Vec<Vec<Option<String>>> {
     let sql = CString::new(sql).unwrap_or_default();
     let source = sql.as_ptr();
     // SAFETY: the text outlives the call; an ERROR leaves as a panic, and the end of the
@@ -20,7 +36,7 @@ pub fn run(sql: &str) -> Vec<Vec<Option<String>>> {
     unsafe {
         boundary(|| {
             SPI_connect();
-            SPI_execute(source, false, 0)
+            SPI_execute(source, read_only, 0)
         });
         let rows = read_result();
         boundary(|| SPI_finish());

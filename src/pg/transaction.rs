@@ -12,7 +12,7 @@ use crate::pg::session::command::{collect, collect_each};
 use crate::pg::session::registry::{
     Key, Prepared, Running, Session, end_constraints_level, is_serializable, pump, wait_for, with_sessions,
 };
-use crate::pg::session::settle::{CANCEL_BOUND, settle};
+use crate::pg::session::settle::{CANCEL_BOUND, end_leases, settle};
 use crate::pg::wait::{Patience, is_cancel_pending};
 use crate::pg::{pending, report, transaction_log};
 use crate::transaction::commit::{CommitPlan, plan_commit};
@@ -524,14 +524,28 @@ fn forget_transaction() {
             let rolled_back = session.levels.is_inside() && session.prepared.is_none();
             session.leave_transaction(rolled_back);
         }
-        sessions.retain(|_, session| session.connection.is_some());
     });
     end_constraints_level(0, true);
+    if try_end_leases() {
+        return;
+    }
     // A result that nobody wants must not hold a snapshot on its node.
     let unwanted = keys_where(has_unwanted);
     if !unwanted.is_empty() {
         settle(&unwanted, CANCEL_BOUND, |_| true);
     }
+    end_leases(&keys_where(|session| session.connection.is_some()));
+}
+
+/// Gives all connections back to the pool if none of them needs anything before.
+fn try_end_leases() -> bool {
+    with_sessions(|sessions| {
+        let all = sessions.values().all(Session::may_end_lease);
+        if all {
+            sessions.values_mut().for_each(Session::end_lease);
+        }
+        all
+    })
 }
 
 fn has_unwanted(session: &Session) -> bool {

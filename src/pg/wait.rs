@@ -6,7 +6,8 @@
 use crate::pg::compat;
 use crate::pg::guard;
 use pgrx::pg_sys;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::ffi::CStr;
 use std::os::fd::RawFd;
 use std::time::Instant;
 
@@ -44,6 +45,32 @@ pub struct Source {
     pub write: bool,
 }
 
+/// What is waited for, as `pg_stat_activity` names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A node's answer.
+    Node,
+    /// A connection that others use.
+    Pool,
+    /// A pool worker's answer.
+    PoolWorker,
+}
+
+const EVENTS: [&CStr; 3] = [c"ShardingNode", c"ShardingPool", c"ShardingPoolWorker"];
+
+impl Event {
+    /// The number by which Postgres knows it.
+    fn number(self) -> u32 {
+        NUMBERS.with(|numbers| {
+            let number = &numbers[self as usize];
+            if number.get() == 0 {
+                number.set(compat::wait_event(EVENTS[self as usize]));
+            }
+            number.get()
+        })
+    }
+}
+
 /// How a wait ended. `Ready` may be spurious.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Woken {
@@ -59,6 +86,7 @@ struct KeptSet {
 }
 
 thread_local! {
+    static NUMBERS: [Cell<u32>; EVENTS.len()] = const { [const { Cell::new(0) }; EVENTS.len()] };
     static KEPT: RefCell<Vec<KeptSet>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -80,6 +108,11 @@ pub fn is_cancel_pending() -> bool {
 
 /// Waits until one of the sockets can be read (or written), the latch is set, or time is up.
 pub fn wait(sources: &[Source], patience: Patience) -> Woken {
+    wait_as(Event::Node, sources, patience)
+}
+
+/// The same for something else than a node.
+pub fn wait_as(event: Event, sources: &[Source], patience: Patience) -> Woken {
     let timeout = match patience.deadline {
         None => -1,
         Some(deadline) => {
@@ -92,8 +125,8 @@ pub fn wait(sources: &[Source], patience: Patience) -> Woken {
         }
     };
     let woken = match sources {
-        [source] => wait_for_one(*source, timeout),
-        _ => wait_for_all(sources, timeout),
+        [source] => wait_for_one(event, *source, timeout),
+        _ => wait_for_all(event, sources, timeout),
     };
     if patience.interruptible {
         check_interrupts();
@@ -133,11 +166,11 @@ fn add_socket(set: *mut pg_sys::WaitEventSet, source: Source) -> i32 {
     unsafe { pg_sys::AddWaitEventToSet(set, events_of(source), source.fd, std::ptr::null_mut(), std::ptr::null_mut()) }
 }
 
-fn wait_on(set: *mut pg_sys::WaitEventSet, timeout: i64) -> Woken {
+fn wait_on(what: Event, set: *mut pg_sys::WaitEventSet, timeout: i64) -> Woken {
     let mut event = pg_sys::WaitEvent::default();
     // SAFETY: room for one event; the set's sockets are open.
     unsafe {
-        let count = pg_sys::WaitEventSetWait(set, timeout, &mut event, 1, pg_sys::PG_WAIT_EXTENSION);
+        let count = pg_sys::WaitEventSetWait(set, timeout, &mut event, 1, what.number());
         if count == 0 {
             return Woken::TimedOut;
         }
@@ -148,7 +181,7 @@ fn wait_on(set: *mut pg_sys::WaitEventSet, timeout: i64) -> Woken {
     Woken::Ready
 }
 
-fn wait_for_one(source: Source, timeout: i64) -> Woken {
+fn wait_for_one(event: Event, source: Source, timeout: i64) -> Woken {
     let events = events_of(source);
     let set = KEPT.with_borrow_mut(|kept| {
         let index = match kept.iter().position(|k| k.fd == source.fd) {
@@ -170,15 +203,15 @@ fn wait_for_one(source: Source, timeout: i64) -> Woken {
         }
         entry.set
     });
-    wait_on(set, timeout)
+    wait_on(event, set, timeout)
 }
 
-fn wait_for_all(sources: &[Source], timeout: i64) -> Woken {
+fn wait_for_all(event: Event, sources: &[Source], timeout: i64) -> Woken {
     let set = Temporary(new_set(sources.len()));
     for source in sources {
         add_socket(set.0, *source);
     }
-    wait_on(set.0, timeout)
+    wait_on(event, set.0, timeout)
 }
 
 struct Temporary(*mut pg_sys::WaitEventSet);

@@ -192,6 +192,12 @@ impl Conversation {
         self.units.is_empty()
     }
 
+    /// Whether somebody else could go on with the connection: everything is answered, nothing is
+    /// half sent or half received, and no transaction is open.
+    pub fn is_clean(&self) -> bool {
+        self.is_quiet() && self.output.is_empty() && self.input.is_empty() && self.block == Block::Outside
+    }
+
     /// The node's transaction as of the last answer.
     pub fn block(&self) -> Block {
         self.block

@@ -24,6 +24,7 @@ pub const CAPACITY: usize = 1024;
 pub struct Prepared {
     used: HashMap<u64, u64, BuildHasherDefault<Cheap>>,
     clock: u64,
+    changed: bool,
 }
 
 impl Prepared {
@@ -48,17 +49,24 @@ impl Prepared {
         }
         self.clock += 1;
         self.used.insert(hash, self.clock);
+        self.changed = true;
         oldest
     }
 
     /// The connection does not have the statement.
     pub fn remove(&mut self, hash: u64) {
-        self.used.remove(&hash);
+        self.changed |= self.used.remove(&hash).is_some();
     }
 
     /// The connection has none any more.
     pub fn clear(&mut self) {
+        self.changed |= !self.used.is_empty();
         self.used.clear();
+    }
+
+    /// Whether there are others than when this was last asked.
+    pub fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
     }
 
     /// The statements, the one not used for longest first.
@@ -74,6 +82,7 @@ impl Prepared {
         for hash in hashes {
             prepared.add(*hash);
         }
+        prepared.changed = false;
         prepared
     }
 }
@@ -120,6 +129,16 @@ mod tests {
         assert!(prepared.uses(0));
         assert_eq!(prepared.add(u64::MAX), Some(1));
         assert!(prepared.uses(0) && !prepared.uses(1));
+    }
+
+    #[test]
+    fn what_has_changed_is_said_once() {
+        let mut prepared = Prepared::from_hashes(&[1]);
+        assert!(!prepared.take_changed());
+        prepared.remove(2);
+        assert!(!prepared.take_changed());
+        prepared.remove(1);
+        assert!(prepared.take_changed() && !prepared.take_changed());
     }
 
     #[test]

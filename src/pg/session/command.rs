@@ -5,10 +5,12 @@
 
 use crate::catalog::NodeId;
 use crate::error::{Error, Result, sqlstate};
+use crate::pg::pool::taint::Work;
 use crate::pg::session::registry::{
     Access, Key, Running, ensure_connected, join, join_outside, key_of, pump, remember_constraints, start,
     used_in_transaction, wait_for, with_sessions,
 };
+use crate::pg::session::settle::end_leases;
 use crate::pg::wait::{Patience, check_interrupts};
 use crate::wire::conversation::Task;
 use crate::wire::report::on_node;
@@ -64,22 +66,35 @@ pub fn run_on(nodes: &[NodeId], sql: &str, access: Access) -> Result<Vec<(NodeId
 
 /// Runs SQL text on all nodes outside of any transaction, on second connections.
 pub fn execute_outside(nodes: &[NodeId], sql: &str) -> Result<()> {
-    let mut joined = Vec::new();
-    for node in nodes {
-        joined.push(join_outside(*node)?);
-    }
-    let mut running = Vec::new();
-    for joined in joined {
-        running.push(start(joined, |talk, prelude| talk.query(prelude, sql))?);
-    }
-    collect(&running, Patience::STATEMENT)?;
-    Ok(())
+    run_outside(nodes, sql).map(drop)
 }
 
 /// As [`query`], outside of any transaction.
 pub fn query_outside(node: NodeId, sql: &str) -> Result<TextRows> {
-    let running = start(join_outside(node)?, |talk, prelude| talk.query(prelude, sql))?;
-    collect(&[running], Patience::STATEMENT)?.into_iter().next().map_or(Ok(TextRows::new()), text_rows)
+    run_outside(&[node], sql)?.into_iter().next().map_or(Ok(TextRows::new()), text_rows)
+}
+
+/// The connections are given back at once.
+fn run_outside(nodes: &[NodeId], sql: &str) -> Result<Vec<Task>> {
+    // In one order everywhere: two that need several nodes must not wait for each other.
+    let mut ordered = nodes.to_vec();
+    ordered.sort();
+    ordered.dedup();
+    let mut keys = Vec::new();
+    let result = (|| {
+        let mut joined = Vec::new();
+        for node in ordered {
+            joined.push(join_outside(node)?);
+            keys.extend(joined.last().map(|joined| joined.key));
+        }
+        let mut running = Vec::new();
+        for joined in joined {
+            running.push(start(joined, |talk, prelude| talk.query(prelude, sql))?);
+        }
+        collect(&running, Patience::STATEMENT)
+    })();
+    end_leases(&keys);
+    result
 }
 
 /// Runs a SET CONSTRAINTS on the nodes in the transaction, and on others when they join it.
@@ -102,7 +117,7 @@ fn run(work: &[(NodeId, &str)], access: Access) -> Result<Vec<Task>> {
     let mut running = Vec::new();
     for (node, sql) in work {
         // Joined again: what one text brings about holds for the next one on the same node.
-        running.push(start(join(*node, access)?, |talk, prelude| talk.query(prelude, sql))?);
+        running.push(start(join(*node, access, Work::Command)?, |talk, prelude| talk.query(prelude, sql))?);
     }
     collect(&running, Patience::STATEMENT)
 }
@@ -253,7 +268,8 @@ impl Lane {
             && let Some(batch) = self.waiting.pop()
         {
             let (node, sql, _) = &batches[batch];
-            let running = start(join(*node, Access::Write)?, |talk, prelude| talk.copy(prelude, sql))?;
+            let running =
+                start(join(*node, Access::Write, Work::Statement(sql))?, |talk, prelude| talk.copy(prelude, sql))?;
             self.active = Some(Copying { running, batch, sent: 0, done: false });
         }
         let Some(copying) = &mut self.active else { return Ok(None) };

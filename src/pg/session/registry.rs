@@ -9,12 +9,15 @@
 use crate::catalog::NodeId;
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::catalog_cache::servers_generation;
-use crate::pg::connection::{Connection, connect};
-use crate::pg::endpoint::{endpoint_of, mapping_of};
+use crate::pg::connection::{Connection, Place};
+use crate::pg::endpoint::{Mapped, endpoint_of, mapped};
+use crate::pg::pool::lease;
+use crate::pg::pool::taint::{self, Work};
 use crate::pg::report;
 use crate::pg::session::settle;
 use crate::pg::settings::Settings;
 use crate::pg::wait::{Patience, Source, Woken, wait};
+use crate::pool::table::PoolKey;
 use crate::transaction::levels::{Levels, Step};
 use crate::wire::conversation::{Block, Conversation, TaskId};
 use crate::wire::report::{Report, Severity, on_node};
@@ -44,7 +47,7 @@ pub enum Access {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
     pub node: NodeId,
-    mapping: u32,
+    mapped: Mapped,
     pub outside: bool,
 }
 
@@ -55,20 +58,29 @@ pub struct Prepared {
     pub task: TaskId,
 }
 
-/// A connection to a node and its part in the transaction.
+/// A node's part in the transaction and the connection that is leased for it.
 pub struct Session {
     pub name: String,
-    pub connection: Option<Connection>,
+    pub connection: Option<Box<Connection>>,
+    /// Where the last connection is.
+    last: Option<Place>,
+    pool: PoolKey,
     pub levels: Levels,
     pub prepared: Option<Prepared>,
     /// The connection was lost while the node was in the transaction.
     pub lost: Option<Error>,
     /// The nesting level at which each task was begun.
     pub task_levels: HashMap<TaskId, u32>,
-    /// The settings that the connection has, if known.
+    /// The settings that the connection has, if known, and their hash, else 0.
     settings: Option<Rc<Settings>>,
+    settings_hash: u64,
+    /// Something may have run on the connection whose traces the next user must not see.
+    tainted: bool,
     /// Settings were sent since the last commit: a rollback takes them back.
     settings_unsure: bool,
+    /// Settings were sent on this lease, and the errors that the node had reported before it.
+    settings_sent: bool,
+    errors_at_lease: u64,
     errors_seen: u64,
     /// The serial and end of the last lost connection, for streams that still read from it.
     last_loss: Option<(u64, Error)>,
@@ -127,24 +139,26 @@ pub struct Joined {
 
 /// The session of the current user with a node.
 pub fn key_of(node: NodeId) -> Result<Key> {
-    Ok(Key { node, mapping: mapping_of(node)?, outside: false })
+    Ok(Key { node, mapped: mapped(node)?, outside: false })
 }
 
 /// Gets a node ready for a statement; waits for a connection where there is none.
-pub fn join(node: NodeId, access: Access) -> Result<Joined> {
+pub fn join(node: NodeId, access: Access, work: Work) -> Result<Joined> {
     // SAFETY: reads the backend's transaction state.
     if !unsafe { pg_sys::IsTransactionState() } {
         return Err(Error::new(sqlstate::INTERNAL, "a node was used outside of a transaction"));
     }
     let key = key_of(node)?;
-    ensure_connected(key)?;
+    connect(key, matches!(access, Access::ReadAlone | Access::WriteAlone))?;
     let level = current_level();
     let settings = Settings::current();
+    let taints = taint::taints(work, matches!(access, Access::Write | Access::WriteAlone));
     with_sessions(|sessions| {
         if is_serializable() {
             refuse_second_node(sessions, key)?;
         }
-        let session = sessions.get(&key).ok_or_else(gone)?;
+        let session = sessions.get_mut(&key).ok_or_else(gone)?;
+        session.tainted |= taints;
         let mut levels = session.levels;
         let mut prelude = String::new();
         let alone =
@@ -164,11 +178,12 @@ pub fn join(node: NodeId, access: Access) -> Result<Joined> {
 
 /// Gets the second connection to a node ready, which is in no transaction.
 pub fn join_outside(node: NodeId) -> Result<Joined> {
-    let key = Key { node, mapping: mapping_of(node)?, outside: true };
-    ensure_connected(key)?;
+    let key = Key { node, mapped: mapped(node)?, outside: true };
+    connect(key, true)?;
     let settings = Settings::current();
     with_sessions(|sessions| {
-        let session = sessions.get(&key).ok_or_else(gone)?;
+        let session = sessions.get_mut(&key).ok_or_else(gone)?;
+        session.tainted = true;
         let prelude = settings.changes(session.settings.as_deref());
         Ok(Joined { key, prelude, levels: session.levels, settings })
     })
@@ -238,17 +253,27 @@ fn gone() -> Error {
     Error::new(sqlstate::CONNECTION_FAILURE, "a session with a node disappeared")
 }
 
-/// Connects, or checks the connection that is there if the node is not yet in the transaction.
+/// Leases a connection for a transaction that may use other nodes as well, or checks the one that is
+/// there if the node is not yet in the transaction.
 pub fn ensure_connected(key: Key) -> Result<()> {
+    connect(key, false)
+}
+
+/// `alone`: the transaction uses no other node.
+fn connect(key: Key, alone: bool) -> Result<()> {
     let usable = with_sessions(|sessions| {
         let Some(session) = sessions.get_mut(&key) else { return Ok(Usable::No) };
         if let Some(lost) = &session.lost {
             return Err(lost.clone());
         }
+        if session.connection.is_none() {
+            return Ok(Usable::No);
+        }
         Ok(session.freshen())
     })?;
     match usable {
         Usable::Yes => return Ok(()),
+        Usable::No if lease_again(key, alone)? => return Ok(()),
         Usable::No => {}
         Usable::Busy => {
             // What nobody waits for any more must not delay this statement.
@@ -260,31 +285,67 @@ pub fn ensure_connected(key: Key) -> Result<()> {
             }
         }
     }
+    lease_anew(key, alone)
+}
+
+/// Leases a connection that is idle, if there is one.
+fn lease_again(key: Key, alone: bool) -> Result<bool> {
+    let known = with_sessions(|sessions| {
+        let session = sessions.get_mut(&key)?;
+        let last = session.last.filter(|_| session.generation == servers_generation())?;
+        Some((last, session.pool, std::mem::take(&mut session.name)))
+    });
+    let Some((last, pool, name)) = known else { return Ok(false) };
+    let leased = lease::again(last, &pool, &name, alone);
+    with_sessions(|sessions| {
+        let Some(session) = sessions.get_mut(&key) else { return };
+        session.name = name;
+    });
+    let Some(connection) = leased? else { return Ok(false) };
+    with_sessions(|sessions| {
+        if let Some(session) = sessions.get_mut(&key) {
+            session.begin_lease(connection, None);
+        }
+    });
+    Ok(true)
+}
+
+/// Leases any connection of the pool.
+fn lease_anew(key: Key, alone: bool) -> Result<()> {
     let generation = servers_generation();
     let endpoint = endpoint_of(key.node)?;
+    let pool = lease::key_of(key.node, key.mapped.mapping, key.outside, &endpoint);
     let settings = Settings::current();
-    let connection = connect(&endpoint, &settings)?;
+    let connection = lease::lease(&pool, &endpoint, &settings, alone)?;
     with_sessions(|sessions| {
         let session = sessions.entry(key).or_insert_with(|| Session {
             name: endpoint.name.clone(),
             connection: None,
+            last: None,
+            pool,
             levels: Levels::default(),
             prepared: None,
             lost: None,
             task_levels: HashMap::new(),
             settings: None,
+            settings_hash: 0,
+            tainted: false,
             settings_unsure: false,
+            settings_sent: false,
+            errors_at_lease: 0,
             errors_seen: 0,
             last_loss: None,
             generation,
         });
+        if session.pool != pool {
+            // The server or the mapping was altered: nobody shall use what leads elsewhere.
+            lease::abandon(&session.pool);
+            session.pool = pool;
+        }
         session.name = endpoint.name;
-        session.connection = Some(connection);
-        session.settings = Some(settings);
-        session.settings_unsure = false;
-        session.errors_seen = 0;
         session.generation = generation;
         session.task_levels.clear();
+        session.begin_lease(connection, Some(settings));
     });
     Ok(())
 }
@@ -297,6 +358,66 @@ enum Usable {
 }
 
 impl Session {
+    /// Takes a connection and finds out what settings it has: those that this session set last, or
+    /// `likely`, or unknown ones.
+    fn begin_lease(&mut self, mut connection: Box<Connection>, likely: Option<Rc<Settings>>) {
+        let place = connection.place();
+        lease::with_facts(place, |facts| connection.learn(facts));
+        let hash = lease::settings_at(place);
+        if hash == 0 || hash != self.settings_hash {
+            self.settings = likely.filter(|settings| hash == settings.hash());
+            self.settings_hash = if self.settings.is_some() { hash } else { 0 };
+        }
+        self.settings_unsure = false;
+        self.tainted = false;
+        self.settings_sent = false;
+        self.errors_seen = connection.talk.errors_seen();
+        self.errors_at_lease = self.errors_seen;
+        self.last = Some(place);
+        self.connection = Some(connection);
+    }
+
+    /// Whether [`Session::end_lease`] can give the connection back as it is; also if there is none.
+    pub fn may_end_lease(&self) -> bool {
+        self.connection.as_ref().is_none_or(|connection| connection.talk.is_clean() && !self.tainted)
+    }
+
+    /// Gives the connection back: reset if it may bear traces, closed if it is not at rest. It must
+    /// be in no transaction.
+    pub fn end_lease(&mut self) {
+        let Some(mut connection) = self.connection.take() else { return };
+        let talk = &mut connection.talk;
+        talk.take_stray();
+        talk.forget_portals();
+        if !talk.is_clean() || talk.fatal().is_some() {
+            // Dropped, it is closed.
+            return;
+        }
+        if self.settings_sent && talk.errors_seen() != self.errors_at_lease {
+            // An error may have taken them back.
+            self.set_settings(None);
+        }
+        lease::give_back(connection, self.settings_hash);
+    }
+
+    fn set_settings(&mut self, settings: Option<Rc<Settings>>) {
+        self.settings_hash = settings.as_ref().map_or(0, |settings| settings.hash());
+        self.settings = settings;
+    }
+
+    /// What the connection has to do before somebody else gets it; `None` if it is as it was.
+    pub fn reset_command(&mut self) -> Option<&'static str> {
+        let tainted = std::mem::take(&mut self.tainted);
+        if !tainted || self.connection.is_none() {
+            return None;
+        }
+        self.set_settings(None);
+        if let Some(connection) = &mut self.connection {
+            connection.talk.prepared.clear();
+        }
+        Some("DISCARD ALL")
+    }
+
     /// Hears what the node has said since the connection was last used; a connection that turned
     /// out dead, or whose server was altered, is closed if the node is not in the transaction.
     fn freshen(&mut self) -> Usable {
@@ -323,13 +444,14 @@ impl Session {
         }
         connection.talk.take_stray();
         let errors_seen = connection.talk.errors_seen();
-        if self.settings_unsure && errors_seen != self.errors_seen {
-            self.settings = None;
-        }
+        let unsure = self.settings_unsure && errors_seen != self.errors_seen;
         self.errors_seen = errors_seen;
         let has_unwanted = connection.talk.has_unwanted();
         if connection.talk.is_quiet() {
             self.settings_unsure = false;
+        }
+        if unsure {
+            self.set_settings(None);
         }
         if has_unwanted { Usable::Busy } else { Usable::Yes }
     }
@@ -358,12 +480,13 @@ impl Session {
     /// Closes the connection for good: it failed, or its state is not known.
     pub fn lose(&mut self, error: Error) {
         if let Some(connection) = self.connection.take() {
+            lease::note_error(connection.place(), &error.message);
             self.last_loss = Some((connection.serial, error.clone()));
         }
         if self.levels.is_inside() {
             self.lost = Some(error);
         }
-        self.settings = None;
+        self.set_settings(None);
         self.task_levels.clear();
     }
 
@@ -395,7 +518,7 @@ impl Session {
     /// A rollback of any kind: what was set since the last commit may be gone.
     pub fn forget_settings(&mut self) {
         if self.settings_unsure {
-            self.settings = None;
+            self.set_settings(None);
         }
     }
 
@@ -424,11 +547,13 @@ pub fn start(joined: Joined, ask: impl FnOnce(&mut Conversation, &str) -> Result
         let session = sessions.get_mut(&joined.key).ok_or_else(gone)?;
         let connection = session.connection.as_mut().ok_or_else(gone)?;
         let task = ask(&mut connection.talk, &joined.prelude)?;
+        connection.statements += 1;
         let serial = connection.serial;
         session.levels = joined.levels;
         if session.settings.as_ref() != Some(&joined.settings) {
-            session.settings = Some(joined.settings);
+            session.set_settings(Some(joined.settings));
             session.settings_unsure = true;
+            session.settings_sent = true;
         }
         session.task_levels.insert(task, current_level());
         Ok(Running { key: joined.key, serial, task })

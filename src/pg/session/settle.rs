@@ -77,6 +77,40 @@ pub fn drain(keys: &[Key], deadline: Instant) {
     }
 }
 
+/// Gives the connections of these sessions, which are in no transaction, back to the pool: when what
+/// was asked is answered, within a bound, and reset if need be. What does not come to rest is closed.
+pub fn end_leases(keys: &[Key]) {
+    drain(keys, Instant::now() + CANCEL_BOUND);
+    let reset: Vec<Key> = with_sessions(|sessions| {
+        let mut reset = Vec::new();
+        for key in keys {
+            let Some(session) = sessions.get_mut(key) else { continue };
+            if !session.is_clean() {
+                continue;
+            }
+            let Some(command) = session.reset_command() else { continue };
+            match session.tell(command) {
+                Ok(()) => reset.push(*key),
+                Err(error) => session.lose(error),
+            }
+        }
+        reset
+    });
+    if !reset.is_empty() {
+        drain(&reset, Instant::now() + CANCEL_BOUND);
+    }
+    with_sessions(|sessions| {
+        for key in keys {
+            let Some(session) = sessions.get_mut(key) else { continue };
+            if reset.contains(key) && session.has_stray() {
+                // The reset has failed.
+                session.give_up();
+            }
+            session.end_lease();
+        }
+    });
+}
+
 fn break_off_copies(keys: &[Key]) {
     with_sessions(|sessions| {
         for key in keys {
@@ -94,6 +128,15 @@ impl Session {
     /// Whether every request on the connection is answered and all is sent; also if there is none.
     pub fn is_quiet(&self) -> bool {
         self.connection.as_ref().is_none_or(|connection| connection.talk.is_quiet() && !connection.talk.has_output())
+    }
+
+    /// Whether the connection is in a state in which somebody else could go on with it.
+    fn is_clean(&self) -> bool {
+        self.connection.as_ref().is_some_and(|connection| connection.talk.is_clean())
+    }
+
+    fn has_stray(&mut self) -> bool {
+        self.connection.as_mut().is_some_and(|connection| connection.talk.take_stray().is_some())
     }
 
     /// Whether something is under way whose level fits.

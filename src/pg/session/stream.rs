@@ -2,6 +2,7 @@
 
 use crate::catalog::NodeId;
 use crate::error::{Error, Result, sqlstate};
+use crate::pg::pool::taint::Work;
 use crate::pg::session::outcome;
 use crate::pg::session::registry::{
     Access, Key, Running, Session, join, pump, send, start, try_with_sessions, wait_for, with_sessions,
@@ -43,7 +44,7 @@ impl Stream {
             (Access::WriteAlone, Fetch::Pages) => Access::Write,
             _ => access,
         };
-        let joined = join(node, access)?;
+        let joined = join(node, access, Work::Statement(statement.sql))?;
         let running = start(joined, |talk, prelude| talk.statement(prelude, statement, fetch))?;
         send(running.key);
         Ok(Stream { running, rows: VecDeque::new(), affected: 0, ended: false, fresh: true })

@@ -1,0 +1,444 @@
+//! How a backend gets a connection of the pool and gives it back.
+//!
+//! A backend keeps what it once had: the descriptor and the conversation's buffers stay with it when
+//! the slot is given back ([`PARKED`]), and serve again if the slot still has the same connection.
+
+use crate::catalog::NodeId;
+use crate::error::{Error, Result, sqlstate};
+use crate::pg::connection::{Connection, Place};
+use crate::pg::endpoint::Endpoint;
+use crate::pg::pool::ask::{ask, ended};
+use crate::pg::pool::attempt::socket_address;
+use crate::pg::pool::settings;
+use crate::pg::pool::shared::{self, locked, my_latch, my_pid, now, table, wake, wake_worker, wake_workers, worker_of};
+use crate::pg::preload;
+use crate::pg::settings::Settings;
+use crate::pg::socket::Socket;
+use crate::pg::wait::{Event, Patience, wait_as};
+use crate::pool::message::{Address, Answer, Opening, Request};
+use crate::pool::slot::Owner;
+use crate::pool::stuck::is_stuck;
+use crate::pool::table::{Claim, Counters, GivenBack, PoolKey, Table, Wish};
+use crate::wire::startup::CancelKey;
+use pgrx::pg_sys;
+use std::cell::{Cell, RefCell};
+use std::ffi::CStr;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
+
+/// What a worker may take beyond the time for connecting.
+const WORKER_GRACE: Duration = Duration::from_secs(3);
+/// How long a worker may take to hand over a descriptor.
+const HAND_OVER_BOUND: Duration = Duration::from_secs(10);
+/// How often a connection may turn out to be gone before its backend had it.
+const ATTEMPTS: u32 = 5;
+
+thread_local! {
+    /// By slot: connections that this backend has had and nobody else has closed, as far as it knows.
+    static PARKED: RefCell<Vec<Option<Box<Connection>>>> = const { RefCell::new(Vec::new()) };
+    /// The backend is registered to give everything back when it ends, or has ended.
+    static REGISTERED: Cell<bool> = const { Cell::new(false) };
+    static ENDED: Cell<bool> = const { Cell::new(false) };
+}
+
+fn me() -> Owner {
+    Owner(my_pid())
+}
+
+fn wish(alone: bool, again: Option<Place>) -> Wish {
+    let again = again.map(|place| (place.slot, place.generation));
+    Wish { owner: me(), alone, again, latch: my_latch() }
+}
+
+/// What tells the connections of a pool from others: where they go and with which credentials.
+pub fn key_of(node: NodeId, mapping: u32, outside: bool, endpoint: &Endpoint) -> PoolKey {
+    let Endpoint { host, hostaddr, port, dbname, user, password, .. } = endpoint;
+    let mut bytes = Vec::new();
+    for part in [Some(host), hostaddr.as_ref(), Some(dbname), Some(user), password.as_ref()] {
+        bytes.extend(part.map_or(u64::MAX, |part| part.len() as u64).to_le_bytes());
+        bytes.extend(part.map_or("", String::as_str).as_bytes());
+    }
+    bytes.extend(port.to_le_bytes());
+    // SAFETY: a variable of this backend.
+    let database = unsafe { pg_sys::MyDatabaseId }.to_u32();
+    // The same user on other nodes. Outside of transactions, nodes are asked for in one order.
+    let family = if outside { 0 } else { xxh3_64(user.as_bytes()).wrapping_add(u64::from(database)).max(1) };
+    PoolKey { database, node: node.0, mapping, outside, family, fingerprint: xxh3_128(&bytes) }
+}
+
+/// An idle connection of a pool, the one that was last at this place if possible. `alone`: no other
+/// is asked for until it is given back; then, in the common case, it takes one compare-and-swap.
+pub fn again(last: Place, key: &PoolKey, node: &str, alone: bool) -> Result<Option<Box<Connection>>> {
+    let Some(table) = table() else { return Ok(None) };
+    // Leased first: the descriptor is worth something only while nobody can retire the connection.
+    if alone && table.lease_again(last.slot, last.generation, me()) {
+        return fetch(table, last.slot, node);
+    }
+    let slot = locked(table, |all| {
+        let pool = all.find_pool(key)?;
+        all.claim_idle(pool, wish(alone, Some(last)), settings::size())
+    });
+    match slot {
+        Some(slot) => fetch(table, slot, node),
+        None => Ok(None),
+    }
+}
+
+/// Gives a connection back that is quiet and clean; `settings` is the hash of those that it has, 0
+/// if they are not known.
+pub fn give_back(mut connection: Box<Connection>, settings: u64) {
+    let Some(table) = table() else { return };
+    let slot = connection.place().slot;
+    let facts = &table.slots[slot].facts;
+    facts.settings.store(settings, Ordering::Relaxed);
+    connection.tell(facts);
+    connection.given_back();
+    match table.give_back(slot, me()) {
+        GivenBack::Idle => park(connection),
+        GivenBack::SomeoneWaits => {
+            park(connection);
+            locked(table, |all| all.dispatch(settings::size(), wake));
+        }
+        GivenBack::Broken | GivenBack::NotYours => {
+            connection.shut_down();
+            wake_worker(worker_of(slot));
+        }
+    }
+}
+
+/// The connection at this place is not to be used any more.
+pub fn break_off(place: Place) {
+    if ENDED.get() {
+        return;
+    }
+    if let Some(table) = table()
+        && table.break_off(place.slot, me())
+    {
+        wake_worker(worker_of(place.slot));
+    }
+}
+
+/// What the pool knows of the settings that the connection at this place has.
+pub fn settings_at(place: Place) -> u64 {
+    table().map_or(0, |table| table.slots[place.slot].facts.settings.load(Ordering::Relaxed))
+}
+
+/// Calls `f` with the slot's facts: its prepared statements, among others.
+pub fn with_facts<T>(place: Place, f: impl FnOnce(&crate::pool::slot::Facts) -> T) -> Option<T> {
+    table().map(|table| f(&table.slots[place.slot].facts))
+}
+
+/// Closes the connections of the pools that fit: idle ones now, others when they are given back.
+fn abandon_where(fits: impl Fn(&PoolKey) -> bool) {
+    let Some(table) = table() else { return };
+    locked(table, |_| {
+        for (index, _) in table.pools_in_use().filter(|(_, pool)| fits(&pool.key())) {
+            for slot in 0..table.slots.len() {
+                if table.slots[slot].pool.load(Ordering::Relaxed) as usize == index {
+                    table.doom(slot);
+                }
+            }
+        }
+    });
+    wake_workers();
+}
+
+/// Nobody shall use the connections of this pool any more.
+pub fn abandon(key: &PoolKey) {
+    abandon_where(|other| other == key);
+}
+
+/// Nobody needs the connections to this node any more.
+pub fn abandon_node(node: NodeId) {
+    // SAFETY: a variable of this backend.
+    let database = unsafe { pg_sys::MyDatabaseId }.to_u32();
+    abandon_where(|key| key.database == database && key.node == node.0);
+}
+
+/// What a node said last, for the view.
+pub fn note_error(place: Place, message: &str) {
+    with_facts(place, |facts| facts.last_error.set(message));
+}
+
+fn park(connection: Box<Connection>) {
+    PARKED.with_borrow_mut(|parked| {
+        let slot = connection.place().slot;
+        if parked.len() <= slot {
+            parked.resize_with(slot + 1, || None);
+        }
+        parked[slot] = Some(connection);
+    });
+}
+
+fn unpark(place: Place) -> Option<Box<Connection>> {
+    PARKED.with_borrow_mut(|parked| {
+        let mut connection = parked.get_mut(place.slot)?.take()?;
+        if connection.place() != place {
+            return None;
+        }
+        connection.leased_again();
+        Some(connection)
+    })
+}
+
+/// Leases a connection; waits for one where none is idle. The settings are those that a new one
+/// begins with.
+pub fn lease(key: &PoolKey, endpoint: &Endpoint, settings: &Settings, alone: bool) -> Result<Box<Connection>> {
+    let Some(table) = table() else {
+        preload::require()?;
+        return Err(Error::new(sqlstate::INTERNAL, "the connection pool has no shared memory"));
+    };
+    register();
+    let started = Instant::now();
+    let mut failures = 0;
+    loop {
+        let claim = locked(table, |all| {
+            let pool = all.pool_for(key)?;
+            table.pools[pool].node_name.set(&endpoint.name);
+            table.pools[pool].user.set(&endpoint.user);
+            Some((pool, all.claim(pool, wish(alone, None), settings::size(), wake)))
+        });
+        let claim = match claim {
+            None | Some((_, Claim::Full)) => {
+                return Err(Error::new(sqlstate::TOO_MANY_CONNECTIONS, "the connection pool has no room left")
+                    .hint("Raise sharding.max_pooled_connections."));
+            }
+            Some((pool, Claim::Wait(place))) => {
+                // Somebody else's idle connection may have been given up for this one.
+                wake_workers();
+                wait_in_queue(table, pool, place, endpoint, started)?
+            }
+            Some((_, claim)) => claim,
+        };
+        let (slot, connection) = match claim {
+            Claim::Leased(slot) => (slot, fetch(table, slot, &endpoint.name)?),
+            Claim::Open(slot) => (slot, open(table, slot, endpoint, settings)?),
+            Claim::Wait(_) | Claim::Full => continue,
+        };
+        if let Some(connection) = connection {
+            let pool = table.slots[slot].pool.load(Ordering::Relaxed) as usize;
+            debug_assert_eq!(table.pools[pool].key(), *key);
+            return Ok(connection);
+        }
+        failures += 1;
+        if failures >= ATTEMPTS {
+            return Err(ended());
+        }
+    }
+}
+
+/// A slot that is this backend's, until there is a connection to care for it.
+struct Claimed {
+    place: Place,
+}
+
+impl Claimed {
+    fn keep(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Claimed {
+    fn drop(&mut self) {
+        break_off(self.place);
+    }
+}
+
+/// The connection of a leased slot; `None` if it is gone.
+fn fetch(table: Table<'static>, slot: usize, node: &str) -> Result<Option<Box<Connection>>> {
+    let place = Place { slot, generation: table.slots[slot].word().generation };
+    if let Some(connection) = unpark(place) {
+        return Ok(Some(connection));
+    }
+    let claimed = Claimed { place };
+    let request = Request::Descriptor { slot: slot as u32, generation: place.generation };
+    match ask(worker_of(slot), &request, Instant::now() + HAND_OVER_BOUND)? {
+        Some((Answer::Connected { address, cancel_process, cancel_secret }, Some(fd))) => {
+            let key = CancelKey { process_id: cancel_process, secret_key: cancel_secret };
+            let connection = connected(place, fd, node, &address, key)?;
+            claimed.keep();
+            Ok(Some(connection))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Has a connection opened in a slot; `None` if the worker ended.
+fn open(
+    table: Table<'static>,
+    slot: usize,
+    endpoint: &Endpoint,
+    settings: &Settings,
+) -> Result<Option<Box<Connection>>> {
+    let place = Place { slot, generation: table.slots[slot].word().generation };
+    let claimed = Claimed { place };
+    let unable = |reason: String, hint: Option<String>| {
+        let message = format!("could not connect to node \"{}\"", endpoint.name);
+        let mut error = Error::new(sqlstate::CONNECTION_UNABLE, message).detail(reason);
+        error.hint = hint;
+        error
+    };
+    let host = endpoint.hostaddr.as_ref().unwrap_or(&endpoint.host);
+    let spot = format!("{host} port {}", endpoint.port);
+    let addresses = endpoint.addresses().map_err(|e| unable(format!("{spot}: {e}."), None))?;
+    let opening = Opening {
+        addresses,
+        place: spot.clone(),
+        user: endpoint.user.clone(),
+        password: endpoint.password.clone(),
+        confidential: endpoint.is_local(),
+        parameters: parameters(endpoint, settings),
+        timeout_ms: endpoint.timeout.as_millis() as u64,
+    };
+    let request = Request::Open { slot: slot as u32, generation: place.generation, opening };
+    match ask(worker_of(slot), &request, Instant::now() + endpoint.timeout + WORKER_GRACE)? {
+        Some((Answer::Connected { address, cancel_process, cancel_secret }, Some(fd))) => {
+            let key = CancelKey { process_id: cancel_process, secret_key: cancel_secret };
+            let connection = connected(place, fd, &endpoint.name, &address, key)?;
+            table.slots[slot].facts.settings.store(settings.hash(), Ordering::Relaxed);
+            claimed.keep();
+            Ok(Some(connection))
+        }
+        Some((Answer::Failed { reason, hint }, _)) => Err(unable(reason, hint)),
+        _ => Ok(None),
+    }
+}
+
+fn connected(
+    place: Place,
+    fd: OwnedFd,
+    node: &str,
+    address: &Address,
+    cancel_key: CancelKey,
+) -> Result<Box<Connection>> {
+    if !Socket::has_room() {
+        // Connections that are kept just in case give way.
+        PARKED.take();
+    }
+    let socket = Socket::adopt(fd)?;
+    let address = socket_address(address)
+        .map_err(|error| Error::new(sqlstate::CONNECTION_FAILURE, format!("invalid address of a node: {error}")))?;
+    Ok(Box::new(Connection::new(place, socket, node, address, cancel_key)))
+}
+
+/// The startup packet.
+fn parameters(endpoint: &Endpoint, settings: &Settings) -> Vec<(String, String)> {
+    let encoding = database_encoding();
+    let fixed = [
+        ("user", endpoint.user.as_str()),
+        ("database", endpoint.dbname.as_str()),
+        ("client_encoding", encoding.as_str()),
+        // What a plain BEGIN means must not depend on how the node is configured.
+        ("default_transaction_isolation", "read committed"),
+        ("default_transaction_read_only", "off"),
+        ("default_transaction_deferrable", "off"),
+    ];
+    fixed.into_iter().chain(settings.pairs()).map(|(name, value)| (name.to_string(), value.to_string())).collect()
+}
+
+/// The encoding of this database, which nodes share.
+fn database_encoding() -> String {
+    // SAFETY: a static string.
+    unsafe { CStr::from_ptr(pg_sys::GetDatabaseEncodingName()) }.to_string_lossy().into_owned()
+}
+
+/// A place in the queue, left when the wait ends in any way.
+struct Waiting {
+    table: Table<'static>,
+    place: usize,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        locked(self.table, |all| all.withdraw(self.place, settings::size(), wake));
+        wake_workers();
+    }
+}
+
+fn wait_in_queue(
+    table: Table<'static>,
+    pool: usize,
+    place: usize,
+    endpoint: &Endpoint,
+    started: Instant,
+) -> Result<Claim> {
+    let waiting = Waiting { table, place };
+    let timeout = settings::wait_timeout();
+    let deadline = timeout.map(|timeout| started + timeout);
+    let began = now();
+    // SAFETY: a setting of this backend.
+    let look_after = Duration::from_millis(unsafe { pg_sys::DeadlockTimeout }.max(1) as u64);
+    let mut look = Instant::now() + look_after;
+    loop {
+        if let Some(claim) = table.granted(place) {
+            table.leave(place);
+            std::mem::forget(waiting);
+            let Counters { wait_micros, .. } = &table.pools[pool].counters;
+            wait_micros.fetch_add((now() - began).max(0) as u64, Ordering::Relaxed);
+            return Ok(claim);
+        }
+        let instant = Instant::now();
+        if deadline.is_some_and(|deadline| instant >= deadline) {
+            return Err(timed_out(table, pool, endpoint));
+        }
+        if instant >= look {
+            if in_a_circle(table) {
+                return Err(Error::new(sqlstate::DEADLOCK_DETECTED, "deadlock detected")
+                    .detail(format!(
+                        "This transaction waits for a connection to node \"{}\", which is in use by transactions \
+                     that wait for connections that this one uses.",
+                        endpoint.name
+                    ))
+                    .hint("Repeat the transaction, or raise sharding.pool_size."));
+            }
+            look = instant + look_after;
+        }
+        wait_as(Event::Pool, &[], Patience::until(deadline.map_or(look, |deadline| deadline.min(look))));
+    }
+}
+
+fn timed_out(table: Table<'static>, pool: usize, endpoint: &Endpoint) -> Error {
+    let (open, size) = (table.open_in(pool), settings::size());
+    let error = Error::new(
+        sqlstate::TOO_MANY_CONNECTIONS,
+        format!("no connection to node \"{}\" became free in time", endpoint.name),
+    );
+    if open >= size {
+        error
+            .detail(format!("All {open} connections as user \"{}\" are in use by other transactions.", endpoint.user))
+            .hint("Raise sharding.pool_size or sharding.pool_wait_timeout, or keep transactions shorter.")
+    } else {
+        error
+            .detail(format!("All {} connections to nodes are in use by other transactions.", table.slots.len()))
+            .hint("Raise sharding.max_pooled_connections.")
+    }
+}
+
+/// Whether this backend waits for others that wait for it.
+fn in_a_circle(table: Table<'static>) -> bool {
+    locked(table, |all| {
+        let (waits, holds) = all.waits_and_holds();
+        holds.iter().any(|(owner, _)| *owner == me())
+            && is_stuck(me(), &waits, &holds, |pool| all.has_spare(pool, settings::size()))
+    })
+}
+
+/// Sees to it that nothing stays behind when this backend ends.
+fn register() {
+    if !REGISTERED.replace(true) {
+        // After the transaction's own end, which still needs its connections.
+        // SAFETY: the callback is in the library, which is never unloaded.
+        unsafe { pg_sys::on_shmem_exit(Some(leave), pg_sys::Datum::from(0)) };
+    }
+}
+
+unsafe extern "C-unwind" fn leave(_code: i32, _arg: pg_sys::Datum) {
+    ENDED.set(true);
+    if let Some(table) = shared::table()
+        && locked(table, |all| all.bury(me(), settings::size(), wake))
+    {
+        wake_workers();
+    }
+}

@@ -1,0 +1,566 @@
+//! A pool worker: opens the connections of its slots, hands their descriptors to backends, watches
+//! them while nobody uses them, and closes them.
+//!
+//! It has no connection to a database and holds no lock for longer than a look at the table. It
+//! waits for all its sockets at once, so that a node that does not answer holds up nobody else.
+//! What it knows beyond the shared table (the descriptors) dies with it: a worker that starts first
+//! retires what another one has left, and what backends still use is closed when they give it back.
+
+use crate::error::Result;
+use crate::pg::guard;
+use crate::pg::pool::ask::socket_path;
+use crate::pg::pool::attempt::{Attempt, Progress, socket_address};
+use crate::pg::pool::poll::{Interest, Poll};
+use crate::pg::pool::shared::{self, locked, my_pid, now, wake, worker_of};
+use crate::pg::pool::{descriptor, settings};
+use crate::pg::socket::Socket;
+use crate::pg::wait::{Event, Patience, Source, wait_as};
+use crate::pool::backoff::pause_after;
+use crate::pool::message::{Address, Answer, Request, decode, encode};
+use crate::pool::slot::{Owner, State, Word};
+use crate::pool::table::Table;
+use crate::wire::startup::CancelKey;
+use bytes::{Buf, BytesMut};
+use pgrx::bgworkers::{BackgroundWorker, BackgroundWorkerBuilder, SignalWakeFlags};
+use pgrx::{IntoDatum, pg_sys};
+use std::collections::HashMap;
+use std::io::{self, Read};
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// How often idle times, ages and dead owners are looked at.
+const TICK: Duration = Duration::from_secs(1);
+/// How long a node may take to hear a cancel before its connection is closed all the same.
+const CANCEL_BOUND: Duration = Duration::from_secs(5);
+
+/// Registers the workers; while the postmaster loads its libraries.
+pub fn install() {
+    for index in 0..settings::workers() {
+        BackgroundWorkerBuilder::new(&format!("sharding pool worker {index}"))
+            .set_type("sharding pool worker")
+            .set_library("sharding")
+            .set_function("sharding_pool_worker")
+            .set_argument((index as i32).into_datum())
+            .enable_shmem_access(None)
+            .set_restart_time(Some(Duration::from_secs(1)))
+            .load();
+    }
+}
+
+/// The main function of a worker.
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn sharding_pool_worker(argument: pg_sys::Datum) {
+    guard::guarded(|| {
+        BackgroundWorker::attach_signal_handlers(SignalWakeFlags::SIGHUP | SignalWakeFlags::SIGTERM);
+        run(argument.value())
+    });
+    // A worker that ends with success would not be started again.
+    // SAFETY: nothing of this process is left to be dropped.
+    unsafe { pg_sys::proc_exit(1) }
+}
+
+fn run(index: usize) -> Result<()> {
+    let Some(table) = shared::table() else { return Ok(()) };
+    descriptor::raise_limit();
+    let mut worker = Worker::start(index, table).map_err(|error| {
+        crate::error::Error::new(
+            crate::error::sqlstate::INTERNAL,
+            format!("sharding pool worker {index} cannot start: {error}"),
+        )
+    })?;
+    while !BackgroundWorker::sigterm_received() {
+        if BackgroundWorker::sighup_received() {
+            // SAFETY: re-reads the configuration, as every process does.
+            unsafe { pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP) }
+        }
+        worker.work();
+        let source = Source { fd: worker.poll.fd(), write: false };
+        wait_as(Event::PoolWorker, &[source], Patience::until(worker.next_due()));
+    }
+    worker.stop();
+    Ok(())
+}
+
+/// A connection that the worker has made.
+struct Master {
+    socket: Socket,
+    generation: u64,
+    address: Address,
+    opened: Instant,
+    /// The number of leases, and since when it is the same.
+    leases: u64,
+    idle_since: Instant,
+}
+
+/// A backend that asks.
+struct Client {
+    stream: UnixStream,
+    owner: Owner,
+    input: Vec<u8>,
+}
+
+/// An attempt to connect and who wants it.
+struct Wanted {
+    attempt: Attempt,
+    slot: usize,
+    generation: u64,
+    owner: Owner,
+    client: u64,
+    /// What the poll set knows.
+    registered: Option<(RawFd, Interest)>,
+}
+
+/// A request to cancel what runs on a connection that is about to be closed.
+struct Cancel {
+    socket: Socket,
+    output: BytesMut,
+    deadline: Instant,
+    slot: usize,
+    seen: Word,
+}
+
+struct Worker {
+    index: usize,
+    table: Table<'static>,
+    poll: Poll,
+    listener: UnixListener,
+    /// By slot.
+    masters: HashMap<usize, Master>,
+    clients: HashMap<u64, Client>,
+    attempts: HashMap<u64, Wanted>,
+    cancels: HashMap<u64, Cancel>,
+    last_token: u64,
+    next_tick: Instant,
+    ticks: u64,
+}
+
+const LISTENER: u64 = 0;
+/// Tokens of masters are their slots plus this.
+const MASTERS: u64 = 1 << 60;
+
+impl Worker {
+    fn start(index: usize, table: Table<'static>) -> io::Result<Worker> {
+        let path = socket_path(index);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let listener = UnixListener::bind(&path)?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+        listener.set_nonblocking(true)?;
+        let poll = Poll::new()?;
+        poll.add(listener.as_raw_fd(), Interest::Read, LISTENER)?;
+        let worker = Worker {
+            index,
+            table,
+            poll,
+            listener,
+            masters: HashMap::new(),
+            clients: HashMap::new(),
+            attempts: HashMap::new(),
+            cancels: HashMap::new(),
+            last_token: LISTENER,
+            next_tick: Instant::now() + TICK,
+            ticks: 0,
+        };
+        if let Some(seat) = shared::seat(index) {
+            seat.take();
+        }
+        retire_all(table, index);
+        // SAFETY: the callback is in the library, which is never unloaded.
+        unsafe { pg_sys::on_shmem_exit(Some(leave), pg_sys::Datum::from(index)) };
+        Ok(worker)
+    }
+
+    fn token(&mut self) -> u64 {
+        self.last_token += 1;
+        self.last_token
+    }
+
+    fn next_due(&self) -> Instant {
+        let attempts = self.attempts.values().map(|wanted| wanted.attempt.due());
+        let cancels = self.cancels.values().map(|cancel| cancel.deadline);
+        attempts.chain(cancels).fold(self.next_tick, Instant::min)
+    }
+
+    fn work(&mut self) {
+        for token in self.poll.ready() {
+            match token {
+                LISTENER => self.accept(),
+                token if token >= MASTERS => self.hung_up((token - MASTERS) as usize),
+                token if self.clients.contains_key(&token) => self.listen_to(token),
+                _ => {}
+            }
+        }
+        let attempts: Vec<u64> = self.attempts.keys().copied().collect();
+        attempts.into_iter().for_each(|token| self.advance(token));
+        let cancels: Vec<u64> = self.cancels.keys().copied().collect();
+        cancels.into_iter().for_each(|token| self.cancel_on(token));
+        self.close_broken();
+        if Instant::now() >= self.next_tick {
+            self.next_tick = Instant::now() + TICK;
+            self.ticks += 1;
+            self.retire_old();
+            if self.ticks.is_multiple_of(5) {
+                self.bury_the_dead();
+            }
+        }
+    }
+
+    // Backends.
+
+    fn accept(&mut self) {
+        while let Ok((stream, _)) = self.listener.accept() {
+            let Some(pid) = descriptor::trusted_peer(&stream) else { continue };
+            let token = self.token();
+            if stream.set_nonblocking(true).is_ok() && self.poll.add(stream.as_raw_fd(), Interest::Read, token).is_ok()
+            {
+                self.clients.insert(token, Client { stream, owner: Owner(pid), input: Vec::new() });
+                self.listen_to(token);
+            }
+        }
+    }
+
+    fn listen_to(&mut self, token: u64) {
+        let Some(client) = self.clients.get_mut(&token) else { return };
+        let mut buffer = [0; 8192];
+        loop {
+            match client.stream.read(&mut buffer) {
+                Ok(count) if count > 0 => client.input.extend_from_slice(&buffer[..count]),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // It does not wait for the answer any more.
+                _ => {
+                    self.clients.remove(&token);
+                    return;
+                }
+            }
+        }
+        match decode::<Request>(&client.input) {
+            Ok(None) => {}
+            Ok(Some((request, used))) => {
+                client.input.drain(..used);
+                let owner = client.owner;
+                self.serve(token, owner, request);
+            }
+            Err(_) => {
+                self.clients.remove(&token);
+            }
+        }
+    }
+
+    fn serve(&mut self, client: u64, owner: Owner, request: Request) {
+        match request {
+            Request::Descriptor { slot, generation } => {
+                let slot = slot as usize;
+                let word = self.table.slots.get(slot).map(|slot| slot.word());
+                let its_own = word == Some(Word { state: State::Leased(owner), generation });
+                match self.masters.get(&slot) {
+                    Some(master) if its_own && master.generation == generation => {
+                        let fd = master.socket.fd();
+                        let answer = self.connected(slot, master.address.clone());
+                        self.answer(client, &answer, Some(fd));
+                    }
+                    _ => self.answer(client, &Answer::Gone, None),
+                }
+            }
+            Request::Open { slot, generation, opening } => {
+                let slot = slot as usize;
+                let word = self.table.slots.get(slot).map(|slot| slot.word());
+                if word != Some(Word { state: State::Opening(owner), generation })
+                    || worker_of(slot) != self.index
+                    || self.masters.contains_key(&slot)
+                {
+                    return self.answer(client, &Answer::Gone, None);
+                }
+                let attempt = Attempt::new(opening, self.pause(slot));
+                let token = self.token();
+                self.attempts.insert(token, Wanted { attempt, slot, generation, owner, client, registered: None });
+                self.advance(token);
+            }
+        }
+    }
+
+    fn answer(&mut self, client: u64, answer: &Answer, fd: Option<RawFd>) {
+        // A backend that does not take it has gone, and its slot will be found.
+        if let (Some(client), Ok(bytes)) = (self.clients.remove(&client), encode(answer)) {
+            let _ = descriptor::send(&client.stream, &bytes, fd);
+        }
+    }
+
+    fn connected(&self, slot: usize, address: Address) -> Answer {
+        let facts = &self.table.slots[slot].facts;
+        Answer::Connected {
+            address,
+            cancel_process: facts.cancel_process.load(Ordering::Relaxed),
+            cancel_secret: facts.cancel_secret.load(Ordering::Relaxed),
+        }
+    }
+
+    // Opening.
+
+    /// How long to leave the node alone, after what happened before.
+    fn pause(&self, slot: usize) -> Duration {
+        let pool = &self.table.pools[self.table.slots[slot].pool.load(Ordering::Relaxed) as usize];
+        let since = now().saturating_sub(pool.failed_at.load(Ordering::Relaxed)).max(0) as u64;
+        pause_after(pool.failures.load(Ordering::Relaxed)).saturating_sub(Duration::from_micros(since))
+    }
+
+    fn advance(&mut self, token: u64) {
+        let Some(wanted) = self.attempts.get_mut(&token) else { return };
+        let slot = &self.table.slots[wanted.slot];
+        if slot.word() != (Word { state: State::Opening(wanted.owner), generation: wanted.generation }) {
+            // Its backend has given up; what is broken is retired below.
+            self.forget_attempt(token);
+            return;
+        }
+        match wanted.attempt.step() {
+            Progress::Pending => {
+                let source = wanted.attempt.source();
+                if source != wanted.registered
+                    && let Some((fd, interest)) = source
+                {
+                    let known = wanted.registered.is_some_and(|(known, _)| known == fd);
+                    let registered = match known {
+                        true => self.poll.modify(fd, interest, token).or_else(|_| self.poll.add(fd, interest, token)),
+                        false => self.poll.add(fd, interest, token).or_else(|_| self.poll.modify(fd, interest, token)),
+                    };
+                    wanted.registered = registered.ok().map(|()| (fd, interest));
+                }
+            }
+            Progress::Connected { socket, address, cancel_key } => {
+                let Some(wanted) = self.forget_attempt(token) else { return };
+                self.keep(wanted, socket, address, cancel_key);
+            }
+            Progress::Failed { reason, hint } => {
+                let Some(wanted) = self.forget_attempt(token) else { return };
+                self.fail(wanted, reason, hint);
+            }
+        }
+    }
+
+    fn forget_attempt(&mut self, token: u64) -> Option<Wanted> {
+        let mut wanted = self.attempts.remove(&token)?;
+        if let Some((fd, _)) = wanted.attempt.source() {
+            self.poll.remove(fd);
+        }
+        Some(wanted)
+    }
+
+    fn keep(&mut self, wanted: Wanted, socket: Socket, address: Address, cancel_key: CancelKey) {
+        let Wanted { slot: index, generation, owner, client, .. } = wanted;
+        let slot = &self.table.slots[index];
+        slot.facts.cancel_process.store(cancel_key.process_id, Ordering::Relaxed);
+        slot.facts.cancel_secret.store(cancel_key.secret_key, Ordering::Relaxed);
+        slot.facts.opened_at.store(now(), Ordering::Relaxed);
+        let pool = &self.table.pools[slot.pool.load(Ordering::Relaxed) as usize];
+        pool.failures.store(0, Ordering::Relaxed);
+        let fd = socket.fd();
+        self.poll.remove(fd);
+        let watched = self.poll.add(fd, Interest::HangUp, MASTERS + index as u64);
+        let instant = Instant::now();
+        let master =
+            Master { socket, generation, address: address.clone(), opened: instant, leases: 0, idle_since: instant };
+        self.masters.insert(index, master);
+        if watched.is_err() || !self.table.opened(index, generation, owner) {
+            // Broken by a backend that did not wait: `close_broken` finds it.
+            self.table.break_off(index, owner);
+            return self.answer(client, &Answer::Gone, None);
+        }
+        let answer = self.connected(index, address);
+        self.answer(client, &answer, Some(fd));
+    }
+
+    fn fail(&mut self, wanted: Wanted, reason: String, hint: Option<String>) {
+        let slot = &self.table.slots[wanted.slot];
+        let pool = &self.table.pools[slot.pool.load(Ordering::Relaxed) as usize];
+        pool.failures.fetch_add(1, Ordering::Relaxed);
+        pool.failed_at.store(now(), Ordering::Relaxed);
+        pool.counters.failed.fetch_add(1, Ordering::Relaxed);
+        self.free(wanted.slot, Word { state: State::Opening(wanted.owner), generation: wanted.generation });
+        self.answer(wanted.client, &Answer::Failed { reason, hint }, None);
+    }
+
+    // Closing.
+
+    /// The node has ended a connection.
+    fn hung_up(&mut self, slot: usize) {
+        if let Some(master) = self.masters.get(&slot) {
+            self.poll.remove(master.socket.fd());
+            if self.table.doom(slot) {
+                self.close(slot);
+            }
+        }
+    }
+
+    /// Looks for what backends have given up.
+    fn close_broken(&mut self) {
+        for slot in (self.index..self.table.slots.len()).step_by(settings::workers()) {
+            let seen = self.table.slots[slot].word();
+            if seen.state != State::Broken
+                || self.cancels.values().any(|cancel| cancel.slot == slot)
+                || self.attempts.values().any(|wanted| wanted.slot == slot)
+            {
+                continue;
+            }
+            if !self.cancel(slot, seen) {
+                self.close(slot);
+            }
+        }
+    }
+
+    /// Asks the node to stop what still runs on a connection; `false` if there is no need or no way.
+    fn cancel(&mut self, slot: usize, seen: Word) -> bool {
+        let facts = &self.table.slots[slot].facts;
+        let key = CancelKey {
+            process_id: facts.cancel_process.load(Ordering::Relaxed),
+            secret_key: facts.cancel_secret.load(Ordering::Relaxed),
+        };
+        let Some(master) = self.masters.get(&slot) else { return false };
+        if key == CancelKey::default() {
+            return false;
+        }
+        let socket = socket_address(&master.address).and_then(|address| Socket::connect_uncounted(&address));
+        let Ok(socket) = socket else { return false };
+        let token = self.token();
+        if self.poll.add(socket.fd(), Interest::ReadWrite, token).is_err() {
+            return false;
+        }
+        let deadline = Instant::now() + CANCEL_BOUND;
+        self.cancels.insert(token, Cancel { socket, output: key.request(), deadline, slot, seen });
+        self.cancel_on(token);
+        true
+    }
+
+    fn cancel_on(&mut self, token: u64) {
+        let Some(cancel) = self.cancels.get_mut(&token) else { return };
+        if !cancel.is_over() {
+            if cancel.output.is_empty() {
+                let _ = self.poll.modify(cancel.socket.fd(), Interest::Read, token);
+            }
+            return;
+        }
+        if let Some(Cancel { slot, seen, .. }) = self.cancels.remove(&token)
+            && self.table.slots[slot].word() == seen
+        {
+            self.close(slot);
+        }
+    }
+
+    /// Closes the connection of a broken slot and frees it.
+    fn close(&mut self, slot: usize) {
+        if let Some(master) = self.masters.remove(&slot) {
+            self.poll.remove(master.socket.fd());
+            master.socket.say_goodbye();
+        }
+        let seen = self.table.slots[slot].word();
+        if seen.state == State::Broken {
+            self.free(slot, seen);
+        }
+    }
+
+    fn free(&self, slot: usize, seen: Word) {
+        locked(self.table, |all| {
+            if all.retire(slot, seen) {
+                all.dispatch(settings::size(), wake);
+            }
+        });
+    }
+
+    /// Closes what was idle for too long, is too old, or is more than there may be.
+    fn retire_old(&mut self) {
+        let instant = Instant::now();
+        let older = |since: Instant, limit: Option<Duration>| limit.is_some_and(|l| instant.duration_since(since) > l);
+        let mut close = Vec::new();
+        for (index, master) in &mut self.masters {
+            let slot = &self.table.slots[*index];
+            let word = slot.word();
+            let leases = slot.facts.leases.load(Ordering::Relaxed);
+            if word.state != State::Idle || leases != master.leases {
+                master.leases = leases;
+                master.idle_since = instant;
+            }
+            if older(master.opened, settings::lifetime()) && self.table.doom(*index) {
+                close.push(*index);
+                continue;
+            }
+            let surplus = self.table.open_in(slot.pool.load(Ordering::Relaxed) as usize) > settings::size();
+            if (surplus || older(master.idle_since, settings::idle_timeout()))
+                && word.state == State::Idle
+                && slot.change(word, State::Broken)
+            {
+                close.push(*index);
+            }
+        }
+        close.into_iter().for_each(|slot| self.close(slot));
+    }
+
+    /// Takes back what belongs to processes that are no backends any more. They all give back when
+    /// they end; this is for those that could not.
+    fn bury_the_dead(&mut self) {
+        let (waits, holds) = locked(self.table, |all| all.waits_and_holds());
+        let mut owners: Vec<Owner> = waits.into_iter().chain(holds).map(|(owner, _)| owner).collect();
+        owners.sort();
+        owners.dedup();
+        for owner in owners {
+            // SAFETY: looks the process up under its own lock.
+            if unsafe { pg_sys::BackendPidGetProc(owner.0 as i32) }.is_null()
+                && locked(self.table, |all| all.bury(owner, settings::size(), wake))
+            {
+                shared::wake_workers();
+            }
+        }
+    }
+
+    /// Closes what nobody uses; what is in use closes when it is given back.
+    fn stop(&mut self) {
+        for (slot, master) in &self.masters {
+            if self.table.doom(*slot) {
+                master.socket.say_goodbye();
+            }
+        }
+        retire_all(self.table, self.index);
+    }
+}
+
+impl Cancel {
+    /// Whether the node has heard it, cannot hear it, or takes too long.
+    fn is_over(&mut self) -> bool {
+        while !self.output.is_empty() {
+            match self.socket.send(&self.output) {
+                Ok(0) => return Instant::now() >= self.deadline,
+                Ok(count) => self.output.advance(count),
+                Err(error) if error.kind() == io::ErrorKind::NotConnected => {
+                    return Instant::now() >= self.deadline;
+                }
+                Err(_) => return true,
+            }
+        }
+        !matches!(self.socket.receive(&mut [0]), Ok(None)) || Instant::now() >= self.deadline
+    }
+}
+
+/// Frees the slots of a worker that have no descriptor any more.
+fn retire_all(table: Table<'static>, index: usize) {
+    for slot in (index..table.slots.len()).step_by(settings::workers()) {
+        table.doom(slot);
+        let seen = table.slots[slot].word();
+        if !matches!(seen.state, State::Free | State::Leased(_)) {
+            locked(table, |all| all.retire(slot, seen));
+        }
+    }
+    locked(table, |all| all.dispatch(settings::size(), wake));
+}
+
+unsafe extern "C-unwind" fn leave(_code: i32, index: pg_sys::Datum) {
+    let index = index.value();
+    if let Some(seat) = shared::seat(index).filter(|seat| seat.pid.load(Ordering::Relaxed) == my_pid()) {
+        seat.leave();
+    }
+    if let Some(table) = shared::table() {
+        retire_all(table, index);
+    }
+}

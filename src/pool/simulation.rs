@@ -1,0 +1,432 @@
+//! The table under many actors: one by one in any order with deaths in between, and all at once.
+
+use crate::pool::slot::{Owner, State};
+use crate::pool::stuck::is_stuck;
+use crate::pool::table::{Claim, GivenBack, Memory, PoolKey, Table, Wish};
+use proptest::prelude::*;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+fn key(node: u32) -> PoolKey {
+    PoolKey { database: 1, node, mapping: 1, outside: false, family: 1, fingerprint: u128::from(node) << 64 | 5 }
+}
+
+fn alone(owner: Owner) -> Wish {
+    Wish { owner, alone: true, again: None, latch: 0 }
+}
+
+#[test]
+fn a_pool_is_known_by_all_of_its_key() {
+    let memory = Memory::new(2, 2, 2);
+    let all = memory.table().exclusive();
+    let n1 = all.pool_for(&key(1)).unwrap();
+    assert_eq!(all.pool_for(&key(1)), Some(n1));
+    let other = PoolKey { fingerprint: 6, ..key(1) };
+    let n2 = all.pool_for(&other).unwrap();
+    assert_ne!(n1, n2);
+    // Both are empty: a third one takes the place of one; once it is in use, it does not.
+    assert!(matches!(all.claim(n1, alone(Owner(1)), 1, |_| ()), Claim::Open(_)));
+    assert_eq!(all.pool_for(&key(3)), Some(n2));
+    assert!(matches!(all.claim(n2, alone(Owner(2)), 1, |_| ()), Claim::Open(_)));
+    assert_eq!(all.pool_for(&key(4)), None);
+}
+
+#[test]
+fn an_idle_connection_of_another_pool_makes_room() {
+    let memory = Memory::new(1, 2, 2);
+    let table = memory.table();
+    let all = table.exclusive();
+    let (n1, n2) = (all.pool_for(&key(1)).unwrap(), {
+        let Claim::Open(0) = all.claim(0, alone(Owner(1)), 1, |_| ()) else { panic!() };
+        all.pool_for(&key(2)).unwrap()
+    });
+    assert!(table.opened(0, table.slots[0].word().generation, Owner(1)));
+    assert_eq!(table.give_back(0, Owner(1)), GivenBack::Idle);
+    let Claim::Wait(place) = all.claim(n2, alone(Owner(2)), 1, |_| ()) else { panic!() };
+    let word = table.slots[0].word();
+    assert_eq!(word.state, State::Broken);
+    assert!(all.retire(0, word));
+    all.dispatch(1, |_| ());
+    assert_eq!(table.granted(place), Some(Claim::Open(0)));
+    assert!(!table.lease_again(0, word.generation, Owner(1)), "it is another connection");
+    assert_eq!(table.open_in(n1), 0);
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Act {
+    Ask { actor: usize, node: usize },
+    GiveBack(usize),
+    Break(usize),
+    Opened(usize),
+    OpenFails(usize),
+    Withdraw(usize),
+    Die(usize),
+    Doom(usize),
+    Work,
+}
+
+fn any_act(actors: usize, nodes: usize, slots: usize) -> impl Strategy<Value = Act> {
+    prop_oneof![
+        5 => (0..actors, 0..nodes).prop_map(|(actor, node)| Act::Ask { actor, node }),
+        5 => (0..actors).prop_map(Act::GiveBack),
+        1 => (0..actors).prop_map(Act::Break),
+        4 => (0..actors).prop_map(Act::Opened),
+        1 => (0..actors).prop_map(Act::OpenFails),
+        1 => (0..actors).prop_map(Act::Withdraw),
+        1 => (0..actors).prop_map(Act::Die),
+        1 => (0..slots).prop_map(Act::Doom),
+        4 => Just(Act::Work),
+    ]
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Doing {
+    Nothing,
+    Using(usize),
+    Opening(usize),
+    Waiting(usize),
+}
+
+struct World<'a> {
+    table: Table<'a>,
+    limit: u32,
+    doing: Vec<Doing>,
+    /// Who waits, per pool, in order.
+    queues: Vec<VecDeque<usize>>,
+    /// Process ids go up: an actor that dies comes back as somebody else.
+    owners: Vec<Owner>,
+    last_owner: u32,
+    pool_of: Vec<usize>,
+}
+
+impl World<'_> {
+    fn do_claim(&mut self, actor: usize, claim: Claim) {
+        self.doing[actor] = match claim {
+            Claim::Leased(slot) => Doing::Using(slot),
+            Claim::Open(slot) => Doing::Opening(slot),
+            Claim::Wait(place) => Doing::Waiting(place),
+            Claim::Full => Doing::Nothing,
+        };
+    }
+
+    /// Those who were granted something take it. The queue was served in order.
+    fn collect(&mut self) {
+        for pool in 0..self.queues.len() {
+            let mut overtaken = false;
+            for actor in self.queues[pool].clone() {
+                let Doing::Waiting(place) = self.doing[actor] else { panic!("{actor} is in no queue") };
+                match self.table.granted(place) {
+                    Some(claim) => {
+                        assert!(!overtaken, "first in, first out");
+                        self.table.leave(place);
+                        self.do_claim(actor, claim);
+                        self.queues[pool].retain(|a| *a != actor);
+                    }
+                    None => overtaken = true,
+                }
+            }
+        }
+    }
+
+    fn act(&mut self, act: Act) {
+        let table = self.table;
+        let all = table.exclusive();
+        match act {
+            Act::Ask { actor, node } if self.doing[actor] == Doing::Nothing => {
+                let Some(pool) = all.pool_for(&key(node as u32 + 1)) else { return };
+                let claim = all.claim(pool, alone(self.owners[actor]), self.limit, |_| ());
+                self.pool_of[actor] = pool;
+                if let Claim::Wait(_) = claim {
+                    self.queues[pool].push_back(actor);
+                }
+                self.do_claim(actor, claim);
+            }
+            Act::GiveBack(actor) => {
+                let Doing::Using(slot) = self.doing[actor] else { return };
+                self.doing[actor] = Doing::Nothing;
+                match table.give_back(slot, self.owners[actor]) {
+                    GivenBack::SomeoneWaits => all.dispatch(self.limit, |_| ()),
+                    GivenBack::NotYours => panic!("it was its own"),
+                    GivenBack::Idle | GivenBack::Broken => {}
+                }
+            }
+            Act::Break(actor) => {
+                let Doing::Using(slot) = self.doing[actor] else { return };
+                self.doing[actor] = Doing::Nothing;
+                assert!(table.break_off(slot, self.owners[actor]));
+            }
+            Act::Opened(actor) => {
+                let Doing::Opening(slot) = self.doing[actor] else { return };
+                let generation = table.slots[slot].word().generation;
+                assert!(table.opened(slot, generation, self.owners[actor]));
+                self.doing[actor] = Doing::Using(slot);
+            }
+            Act::OpenFails(actor) => {
+                let Doing::Opening(slot) = self.doing[actor] else { return };
+                assert!(all.retire(slot, table.slots[slot].word()));
+                self.doing[actor] = Doing::Nothing;
+                all.dispatch(self.limit, |_| ());
+            }
+            Act::Withdraw(actor) => {
+                let Doing::Waiting(place) = self.doing[actor] else { return };
+                self.doing[actor] = Doing::Nothing;
+                self.queues[self.pool_of[actor]].retain(|a| *a != actor);
+                all.withdraw(place, self.limit, |_| ());
+            }
+            Act::Die(actor) => {
+                for queue in &mut self.queues {
+                    queue.retain(|a| *a != actor);
+                }
+                all.bury(self.owners[actor], self.limit, |_| ());
+                self.last_owner += 1;
+                self.owners[actor] = Owner(self.last_owner);
+                self.doing[actor] = Doing::Nothing;
+            }
+            Act::Doom(slot) => {
+                table.doom(slot);
+            }
+            Act::Work => {
+                for (slot, place) in table.slots.iter().enumerate() {
+                    let word = place.word();
+                    if word.state == State::Broken {
+                        assert!(all.retire(slot, word));
+                    }
+                }
+                all.dispatch(self.limit, |_| ());
+            }
+            Act::Ask { .. } => {}
+        }
+        self.collect();
+    }
+
+    fn check(&self) {
+        let mut open = vec![0; self.queues.len()];
+        for slot in self.table.slots {
+            if slot.word().state != State::Free {
+                open[slot.pool.load(Ordering::Relaxed) as usize] += 1;
+            }
+        }
+        for (pool, open) in open.iter().enumerate() {
+            assert_eq!(self.table.open_in(pool), *open, "connections of pool {pool}");
+            assert!(*open <= self.limit, "limit of pool {pool}");
+            assert_eq!(self.table.pools[pool].waiting() as usize, self.queues[pool].len());
+        }
+        for (actor, doing) in self.doing.iter().enumerate() {
+            let state = match doing {
+                Doing::Using(slot) => (self.table.slots[*slot].word().state, State::Leased(self.owners[actor])),
+                Doing::Opening(slot) => (self.table.slots[*slot].word().state, State::Opening(self.owners[actor])),
+                _ => continue,
+            };
+            assert_eq!(state.0, state.1, "actor {actor}");
+        }
+        let owned = self.table.slots.iter().filter(|slot| slot.word().owner().is_some()).count();
+        let busy = self.doing.iter().filter(|d| matches!(d, Doing::Using(_) | Doing::Opening(_))).count();
+        assert_eq!(owned, busy, "a slot is leaked");
+    }
+
+    /// Nobody waits for what is there.
+    fn check_nobody_waits_in_vain(&self) {
+        let free = self.table.slots.iter().any(|slot| slot.word().state == State::Free);
+        for (pool, queue) in self.queues.iter().enumerate().filter(|(_, queue)| !queue.is_empty()) {
+            let idle = self
+                .table
+                .slots
+                .iter()
+                .any(|slot| slot.word().state == State::Idle && slot.pool.load(Ordering::Relaxed) as usize == pool);
+            assert!(!idle, "{queue:?} wait beside an idle connection");
+            assert!(!free || self.table.open_in(pool) == self.limit, "{queue:?} wait below the limit");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+    #[test]
+    fn nothing_is_leaked_shared_exceeded_or_lost(
+        acts in proptest::collection::vec(any_act(7, 3, 5), 1..200),
+        limit in 1..4u32,
+        slots in 1..6usize,
+        places in 2..8usize,
+    ) {
+        let memory = Memory::new(slots, 3, places);
+        let mut world = World {
+            table: memory.table(),
+            limit,
+            doing: vec![Doing::Nothing; 7],
+            queues: vec![VecDeque::new(); 3],
+            owners: (1..=7).map(Owner).collect(),
+            last_owner: 7,
+            pool_of: vec![0; 7],
+        };
+        for act in acts {
+            let act = match act {
+                Act::Doom(slot) => Act::Doom(slot % slots),
+                other => other,
+            };
+            world.act(act);
+            world.check();
+            if matches!(act, Act::Work) {
+                world.check_nobody_waits_in_vain();
+            }
+        }
+        // Everybody goes on until nobody has anything: nobody waits for ever.
+        for _ in 0..50 {
+            for actor in 0..7 {
+                world.act(Act::Opened(actor));
+                world.act(Act::GiveBack(actor));
+            }
+            world.act(Act::Work);
+            world.check();
+        }
+        prop_assert!(world.doing.iter().all(|doing| *doing == Doing::Nothing), "{:?}", world.doing);
+    }
+}
+
+/// A transaction that uses nodes one after the other, or a statement on one of them.
+#[derive(Clone, Debug)]
+struct Work {
+    nodes: Vec<usize>,
+    alone: bool,
+}
+
+fn any_work() -> impl Strategy<Value = Work> {
+    (Just((0..3usize).collect::<Vec<_>>()).prop_shuffle(), 1..4usize, any::<bool>()).prop_map(
+        |(mut nodes, count, alone)| {
+            nodes.truncate(if alone { 1 } else { count });
+            Work { nodes, alone }
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(600))]
+    /// Whatever order transactions take nodes in, and whoever acts next, all of them finish.
+    #[test]
+    fn transactions_over_several_nodes_never_wait_in_a_circle(
+        works in proptest::collection::vec(any_work(), 1..10),
+        turns in proptest::collection::vec(0..10usize, 0..300),
+        limit in 1..4u32,
+    ) {
+        let memory = Memory::new(12, 3, 10);
+        let table = memory.table();
+        let all = table.exclusive();
+        for node in 0..3 {
+            // All pools are there from the start.
+            let pool = all.pool_for(&key(node + 1)).unwrap();
+            let Claim::Open(slot) = all.claim(pool, alone(Owner(99)), limit, |_| ()) else { panic!() };
+            table.opened(slot, table.slots[slot].word().generation, Owner(99));
+            table.give_back(slot, Owner(99));
+        }
+        let mut left: Vec<Vec<usize>> = works.iter().map(|work| work.nodes.clone()).collect();
+        let mut held: Vec<Vec<usize>> = vec![Vec::new(); works.len()];
+        let mut waiting: Vec<Option<usize>> = vec![None; works.len()];
+        let endless = (0..10_000).map(|n| n % works.len());
+        for actor in turns.into_iter().map(|n| n % works.len()).chain(endless) {
+            let me = Owner(actor as u32 + 1);
+            let claim = match waiting[actor] {
+                Some(place) => match table.granted(place) {
+                    Some(claim) => {
+                        table.leave(place);
+                        waiting[actor] = None;
+                        claim
+                    }
+                    None => {
+                        let (waits, holds) = all.waits_and_holds();
+                        prop_assert!(!is_stuck(me, &waits, &holds, |pool| all.has_spare(pool, limit)));
+                        continue;
+                    }
+                },
+                None => match left[actor].pop() {
+                    Some(node) => {
+                        let pool = all.find_pool(&key(node as u32 + 1)).unwrap();
+                        let wish = Wish { owner: me, alone: works[actor].alone, again: None, latch: 0 };
+                        all.claim(pool, wish, limit, |_| ())
+                    }
+                    None => {
+                        for slot in std::mem::take(&mut held[actor]) {
+                            table.give_back(slot, me);
+                            all.dispatch(limit, |_| ());
+                        }
+                        continue;
+                    }
+                },
+            };
+            match claim {
+                Claim::Leased(slot) => held[actor].push(slot),
+                Claim::Open(slot) => {
+                    prop_assert!(table.opened(slot, table.slots[slot].word().generation, me));
+                    held[actor].push(slot);
+                }
+                Claim::Wait(place) => waiting[actor] = Some(place),
+                Claim::Full => prop_assert!(false, "there is a place for everybody"),
+            }
+        }
+        prop_assert!(waiting.iter().all(Option::is_none), "{waiting:?} with {held:?}");
+        prop_assert!(left.iter().chain(&held).all(Vec::is_empty));
+        prop_assert!(table.slots.iter().all(|slot| slot.word().owner().is_none()));
+    }
+}
+
+/// Threads for processes: each leases, looks whether it is alone, and gives back.
+#[test]
+fn many_at_once_share_few_connections() {
+    const THREADS: u32 = 8;
+    const ROUNDS: u32 = 3000;
+    const SLOTS: usize = 3;
+    let memory = Memory::new(SLOTS, 1, THREADS as usize);
+    let lock = Mutex::new(());
+    let users: Arc<Vec<AtomicU32>> = Arc::new((0..SLOTS).map(|_| AtomicU32::new(0)).collect());
+    let done = AtomicU64::new(0);
+    let pool = memory.table().exclusive().pool_for(&key(1)).unwrap();
+    thread::scope(|scope| {
+        for n in 1..=THREADS {
+            let (memory, lock, users, done) = (&memory, &lock, &users, &done);
+            scope.spawn(move || {
+                let (table, me) = (memory.table(), Owner(n));
+                let mut last = None;
+                for _ in 0..ROUNDS {
+                    let again = last.filter(|(slot, generation)| table.lease_again(*slot, *generation, me));
+                    let slot = match again {
+                        Some((slot, _)) => slot,
+                        None => {
+                            let claim = {
+                                let _held = lock.lock().unwrap();
+                                table.exclusive().claim(pool, alone(me), SLOTS as u32, |_| ())
+                            };
+                            let claim = match claim {
+                                Claim::Wait(place) => loop {
+                                    if let Some(claim) = table.granted(place) {
+                                        table.leave(place);
+                                        break claim;
+                                    }
+                                    thread::yield_now();
+                                },
+                                claim => claim,
+                            };
+                            match claim {
+                                Claim::Leased(slot) => slot,
+                                Claim::Open(slot) => {
+                                    assert!(table.opened(slot, table.slots[slot].word().generation, me));
+                                    slot
+                                }
+                                other => panic!("{other:?}"),
+                            }
+                        }
+                    };
+                    assert_eq!(users[slot].fetch_add(1, Ordering::SeqCst), 0, "two owners");
+                    last = Some((slot, table.slots[slot].word().generation));
+                    users[slot].fetch_sub(1, Ordering::SeqCst);
+                    if GivenBack::SomeoneWaits == table.give_back(slot, me) {
+                        let _held = lock.lock().unwrap();
+                        table.exclusive().dispatch(SLOTS as u32, |_| ());
+                    }
+                    done.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    assert_eq!(done.load(Ordering::Relaxed), u64::from(THREADS * ROUNDS));
+    assert!(memory.table().slots.iter().all(|slot| slot.word().owner().is_none()));
+}

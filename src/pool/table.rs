@@ -1,0 +1,646 @@
+//! The rules of the pool: who gets which connection, who waits, what becomes of a dead owner's.
+//!
+//! ```
+//! use sharding::pool::slot::Owner;
+//! use sharding::pool::table::{Claim, GivenBack, Memory, PoolKey, Wish};
+//! let memory = Memory::new(4, 4, 4);
+//! let (table, ann, bob) = (memory.table(), Owner(7), Owner(8));
+//! let all = table.exclusive();
+//! let key = PoolKey { database: 1, node: 2, mapping: 3, outside: false, family: 5, fingerprint: 6 };
+//! let n1 = all.pool_for(&key).unwrap();
+//! let wish = |owner| Wish { owner, alone: true, again: None, latch: 0 };
+//! // The first one has a connection opened, the second waits: the limit is 1.
+//! let Claim::Open(slot) = all.claim(n1, wish(ann), 1, |_| ()) else { panic!() };
+//! assert!(table.opened(slot, table.slots[slot].word().generation, ann));
+//! let Claim::Wait(place) = all.claim(n1, wish(bob), 1, |_| ()) else { panic!() };
+//! assert_eq!(table.give_back(slot, ann), GivenBack::SomeoneWaits);
+//! all.dispatch(1, |_| ());
+//! assert_eq!(table.granted(place), Some(Claim::Leased(slot)));
+//! ```
+//!
+//! The common case, a connection leased again by who had it last and given back, takes no lock: one
+//! compare-and-swap each ([`Table::lease_again`], [`Table::give_back`]). All that concerns the limit
+//! or the queue is done under the lock ([`Exclusive`]). No wake-up is lost between the two: who
+//! gives back first makes the slot idle, then looks whether somebody waits; who waits first stands in
+//! the queue, then looks for an idle slot.
+//!
+//! Who might come to need several connections gets one only as long as everybody can finish
+//! ([`is_safe`]); the first in the queue that may have it does. So transactions over several nodes do not
+//! wait for each other in a circle, and those that need one connection only do not notice.
+
+use crate::pool::safe::is_safe;
+use crate::pool::slot::{Facts, Owner, Slot, State, Word};
+use crate::pool::text::SharedText;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+/// What connections have in common that may stand for each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolKey {
+    pub database: u32,
+    pub node: u32,
+    pub mapping: u32,
+    /// For what cannot run in a transaction.
+    pub outside: bool,
+    /// The same for pools of which one transaction may use several; 0: for none.
+    pub family: u64,
+    /// Hash of place and credentials.
+    pub fingerprint: u128,
+}
+
+/// The connections to one node as one user, their waiters and counters.
+#[derive(Debug, Default)]
+pub struct Pool {
+    used: AtomicBool,
+    pub database: AtomicU32,
+    pub node: AtomicU32,
+    pub mapping: AtomicU32,
+    pub outside: AtomicBool,
+    family: AtomicU64,
+    fingerprint: [AtomicU64; 2],
+    /// Slots that are not free.
+    open: AtomicU32,
+    /// Slots whose owner may come to need others.
+    bound: AtomicU32,
+    /// The length of the queue, its first and its last waiter (their place + 1).
+    waiting: AtomicU32,
+    first: AtomicU32,
+    last: AtomicU32,
+    /// Failed attempts to connect since the last one that succeeded, and when the last one failed.
+    pub failures: AtomicU32,
+    pub failed_at: AtomicI64,
+    pub counters: Counters,
+    pub node_name: SharedText<64>,
+    pub user: SharedText<64>,
+}
+
+/// What has happened in a pool. Leases are those of connections that are closed.
+#[derive(Debug, Default)]
+pub struct Counters {
+    pub leases: AtomicU64,
+    pub waits: AtomicU64,
+    pub wait_micros: AtomicU64,
+    pub opened: AtomicU64,
+    pub closed: AtomicU64,
+    pub failed: AtomicU64,
+}
+
+/// A place to wait in.
+#[derive(Debug, Default)]
+pub struct Waiter {
+    /// The waiting backend; 0: nobody.
+    owner: AtomicU32,
+    pool: AtomicU32,
+    next: AtomicU32,
+    previous: AtomicU32,
+    ticket: AtomicU64,
+    alone: AtomicBool,
+    /// What the waiter got, see [`Grant`].
+    granted: AtomicU64,
+    /// How to wake the waiter: whatever it put there.
+    latch: AtomicUsize,
+}
+
+/// What a backend got that asked for a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// The slot's connection.
+    Leased(usize),
+    /// The right to have a connection opened in this slot.
+    Open(usize),
+    /// A place in the queue.
+    Wait(usize),
+    /// Not even that: there are no places left.
+    Full,
+}
+
+/// Who asks for a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Wish {
+    pub owner: Owner,
+    /// No other connection is asked for until this one is given back.
+    pub alone: bool,
+    /// A slot and its generation: the connection that would be best.
+    pub again: Option<(usize, u64)>,
+    /// How to wake who waits.
+    pub latch: usize,
+}
+
+/// What giving back has brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GivenBack {
+    Idle,
+    /// [`Exclusive::dispatch`] is due.
+    SomeoneWaits,
+    /// The connection was doomed: its worker has to close it.
+    Broken,
+    /// The slot was not the owner's.
+    NotYours,
+}
+
+/// The shared arrays.
+#[derive(Clone, Copy)]
+pub struct Table<'a> {
+    pub slots: &'a [Slot],
+    pub pools: &'a [Pool],
+    pub waiters: &'a [Waiter],
+    pub totals: &'a Totals,
+}
+
+/// What concerns all pools.
+#[derive(Debug, Default)]
+pub struct Totals {
+    tickets: AtomicU64,
+    waiting: AtomicU64,
+    /// Pools beyond this were never used.
+    pools: AtomicUsize,
+}
+
+/// A table in ordinary memory.
+pub struct Memory {
+    slots: Vec<Slot>,
+    pools: Vec<Pool>,
+    waiters: Vec<Waiter>,
+    totals: Totals,
+}
+
+impl Memory {
+    pub fn new(slots: usize, pools: usize, waiters: usize) -> Memory {
+        Memory {
+            slots: (0..slots).map(|_| Slot::new()).collect(),
+            pools: (0..pools).map(|_| Pool::default()).collect(),
+            waiters: (0..waiters).map(|_| Waiter::default()).collect(),
+            totals: Totals::default(),
+        }
+    }
+
+    pub fn table(&self) -> Table<'_> {
+        Table { slots: &self.slots, pools: &self.pools, waiters: &self.waiters, totals: &self.totals }
+    }
+}
+
+const OPEN: u64 = 1 << 32;
+
+/// What a waiter was granted, as a number; 0 is nothing yet.
+fn grant(claim: Claim) -> u64 {
+    match claim {
+        Claim::Leased(slot) => slot as u64 + 1,
+        Claim::Open(slot) => (slot as u64 + 1) | OPEN,
+        Claim::Wait(_) | Claim::Full => 0,
+    }
+}
+
+impl<'a> Table<'a> {
+    /// The same, for who holds the lock.
+    pub fn exclusive(self) -> Exclusive<'a> {
+        Exclusive(self)
+    }
+
+    /// Leases a slot that had this generation when it was last used: it is the same connection
+    /// then. For who needs no other; not past those who wait.
+    pub fn lease_again(&self, slot: usize, generation: u64, me: Owner) -> bool {
+        let slot = &self.slots[slot];
+        let Some(pool) = self.pools.get(slot.pool.load(Ordering::Relaxed) as usize) else { return false };
+        let leased = pool.waiting.load(Ordering::SeqCst) == 0
+            && slot.change(Word { state: State::Idle, generation }, State::Leased(me));
+        if leased {
+            slot.alone.store(true, Ordering::Relaxed);
+        }
+        leased
+    }
+
+    /// The slot's owner lets go of it.
+    fn unbind(&self, slot: &Slot, alone: bool) {
+        if !alone {
+            self.pools[slot.pool.load(Ordering::Relaxed) as usize].bound.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Gives a clean connection back.
+    pub fn give_back(&self, slot: usize, me: Owner) -> GivenBack {
+        let slot = &self.slots[slot];
+        let word = slot.word();
+        if word.state != State::Leased(me) {
+            return GivenBack::NotYours;
+        }
+        // First: once it is idle, it may be bound to somebody else.
+        self.unbind(slot, slot.alone.swap(true, Ordering::Relaxed));
+        if !slot.change(word, State::Idle) {
+            return GivenBack::NotYours;
+        }
+        if slot.doomed.load(Ordering::SeqCst) {
+            // Somebody else may have it by now; then that one breaks it.
+            slot.change(Word { state: State::Idle, ..word }, State::Broken);
+            return GivenBack::Broken;
+        }
+        match self.totals.waiting.load(Ordering::SeqCst) {
+            0 => GivenBack::Idle,
+            _ => GivenBack::SomeoneWaits,
+        }
+    }
+
+    /// The owner will not use the slot any more and nobody else shall; whether it was its.
+    pub fn break_off(&self, slot: usize, me: Owner) -> bool {
+        let slot = &self.slots[slot];
+        let word = slot.word();
+        let alone = slot.alone.load(Ordering::Relaxed);
+        let broken = word.owner() == Some(me) && slot.change(word, State::Broken);
+        if broken {
+            self.unbind(slot, alone);
+        }
+        broken
+    }
+
+    /// A connection for `owner` is there; `false` if it has given up meanwhile.
+    pub fn opened(&self, slot: usize, generation: u64, owner: Owner) -> bool {
+        let seen = Word { state: State::Opening(owner), generation };
+        let pool = self.slots[slot].pool.load(Ordering::Relaxed) as usize;
+        let opened = self.slots[slot].change(seen, State::Leased(owner));
+        if opened {
+            self.pools[pool].counters.opened.fetch_add(1, Ordering::Relaxed);
+        }
+        opened
+    }
+
+    /// The connection must be closed as soon as nobody uses it; whether nobody does.
+    pub fn doom(&self, slot: usize) -> bool {
+        let slot = &self.slots[slot];
+        slot.doomed.store(true, Ordering::SeqCst);
+        let word = slot.word();
+        word.state == State::Idle && slot.change(word, State::Broken)
+    }
+
+    /// What a waiter has got, if it has.
+    pub fn granted(&self, place: usize) -> Option<Claim> {
+        let granted = self.waiters[place].granted.load(Ordering::Acquire);
+        let slot = ((granted & (OPEN - 1)) as usize).checked_sub(1)?;
+        Some(if granted & OPEN == 0 { Claim::Leased(slot) } else { Claim::Open(slot) })
+    }
+
+    /// The waiter has taken what it was granted.
+    pub fn leave(&self, place: usize) {
+        self.waiters[place].owner.store(0, Ordering::Release);
+    }
+
+    /// A pool's number of connections, of any state.
+    pub fn open_in(&self, pool: usize) -> u32 {
+        self.pools[pool].open.load(Ordering::Relaxed)
+    }
+
+    /// The pools in use.
+    pub fn pools_in_use(&self) -> impl Iterator<Item = (usize, &'a Pool)> + use<'a> {
+        let ever = self.totals.pools.load(Ordering::Relaxed).min(self.pools.len());
+        self.pools[..ever].iter().enumerate().filter(|(_, pool)| pool.used.load(Ordering::Relaxed))
+    }
+}
+
+/// The table in the hands of who holds the lock.
+pub struct Exclusive<'a>(pub Table<'a>);
+
+impl<'a> Exclusive<'a> {
+    /// The pool of that key, if there is one.
+    pub fn find_pool(&self, key: &PoolKey) -> Option<usize> {
+        self.0.pools_in_use().find(|(_, pool)| pool.key() == *key).map(|(index, _)| index)
+    }
+
+    /// The pool of that key, made if there is none; `None` if there is no room for another one.
+    pub fn pool_for(&self, key: &PoolKey) -> Option<usize> {
+        let pools = self.0.pools;
+        if let Some(found) = self.find_pool(key) {
+            return Some(found);
+        }
+        let unused = pools.iter().position(|pool| !pool.used.load(Ordering::Relaxed));
+        let empty = || pools.iter().position(Pool::is_empty);
+        let index = unused.or_else(empty)?;
+        pools[index].begin(key);
+        self.0.totals.pools.fetch_max(index + 1, Ordering::Relaxed);
+        Some(index)
+    }
+
+    /// A connection for `me`: an idle one, or the right to open one below `limit`, or a place in the
+    /// queue.
+    pub fn claim(&self, pool: usize, wish: Wish, limit: u32, mut wake: impl FnMut(usize)) -> Claim {
+        if self.0.pools[pool].waiting.load(Ordering::SeqCst) == 0
+            && let Some(claim) = self.try_claim(pool, wish, limit)
+        {
+            return claim;
+        }
+        let Some(place) = self.enqueue(pool, wish) else { return Claim::Full };
+        // A slot may have become idle before the queue was seen.
+        self.serve(pool, limit, &mut wake);
+        if let Some(claim) = self.0.granted(place) {
+            self.0.leave(place);
+            return claim;
+        }
+        Claim::Wait(place)
+    }
+
+    /// Whether a pool has no connection to give and none may be opened.
+    fn is_exhausted(&self, pool: usize, limit: u32) -> bool {
+        self.0.open_in(pool) >= limit && !self.0.slots.iter().any(|slot| slot.is_idle_in(pool))
+    }
+
+    /// An idle connection of a pool where nobody waits for one.
+    pub fn claim_idle(&self, pool: usize, wish: Wish, limit: u32) -> Option<usize> {
+        let nobody_waits = self.0.pools[pool].waiting.load(Ordering::SeqCst) == 0;
+        let may_have = nobody_waits && (wish.alone || self.stays_safe(pool, wish.owner, limit));
+        if may_have { self.take_idle(pool, wish) } else { None }
+    }
+
+    fn bind(&self, pool: usize, slot: &Slot, alone: bool) {
+        slot.alone.store(alone, Ordering::Relaxed);
+        if !alone {
+            self.0.pools[pool].bound.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn take_idle(&self, pool: usize, wish: Wish) -> Option<usize> {
+        let take = |slot: &Slot| {
+            let word = slot.word();
+            let taken =
+                slot.is_idle_in(pool) && word.state == State::Idle && slot.change(word, State::Leased(wish.owner));
+            if taken {
+                self.bind(pool, slot, wish.alone);
+            }
+            taken
+        };
+        if let Some((best, generation)) = wish.again
+            && let Some(slot) = self.0.slots.get(best)
+            && slot.word().generation == generation
+            && take(slot)
+        {
+            return Some(best);
+        }
+        self.0.slots.iter().position(take)
+    }
+
+    fn try_claim(&self, pool: usize, wish: Wish, limit: u32) -> Option<Claim> {
+        let Table { slots, pools, .. } = self.0;
+        let Wish { owner: me, alone, .. } = wish;
+        if !alone && !self.stays_safe(pool, me, limit) {
+            return None;
+        }
+        if let Some(slot) = self.take_idle(pool, wish) {
+            return Some(Claim::Leased(slot));
+        }
+        if pools[pool].open.load(Ordering::Relaxed) >= limit {
+            return None;
+        }
+        for (index, slot) in slots.iter().enumerate() {
+            let word = slot.word();
+            if word.state == State::Free && slot.change(word, State::Opening(me)) {
+                slot.pool.store(pool as u32, Ordering::Relaxed);
+                slot.doomed.store(false, Ordering::Relaxed);
+                slot.facts.clear();
+                self.bind(pool, slot, alone);
+                pools[pool].open.fetch_add(1, Ordering::Relaxed);
+                return Some(Claim::Open(index));
+            }
+        }
+        if slots.iter().any(|slot| slot.word().state == State::Broken) {
+            return None;
+        }
+        // A connection that another pool does not use makes room.
+        for slot in slots {
+            let word = slot.word();
+            if word.state == State::Idle
+                && slot.pool.load(Ordering::Relaxed) as usize != pool
+                && slot.change(word, State::Broken)
+            {
+                break;
+            }
+        }
+        None
+    }
+
+    /// Whether everybody can finish if `me` gets a connection of a pool.
+    fn stays_safe(&self, pool: usize, me: Owner, limit: u32) -> bool {
+        let family = self.0.pools[pool].family.load(Ordering::Relaxed);
+        if family == 0 {
+            return true;
+        }
+        let of_family = || self.0.pools_in_use().filter(|(_, member)| member.family.load(Ordering::Relaxed) == family);
+        let free = |(index, member): (usize, &Pool)| {
+            limit.saturating_sub(member.bound.load(Ordering::Relaxed) + u32::from(index == pool))
+        };
+        if of_family().all(|member| free(member) > 0) {
+            return true;
+        }
+        let members: Vec<usize> = of_family().map(|(index, _)| index).collect();
+        let place = |pool: usize| members.iter().position(|member| *member == pool);
+        let bound = self.0.slots.iter().filter_map(|slot| {
+            let owner = slot.word().owner().filter(|_| !slot.alone.load(Ordering::Relaxed))?;
+            Some((owner, place(slot.pool.load(Ordering::Relaxed) as usize)?))
+        });
+        let holds: Vec<(Owner, usize)> = bound.chain(place(pool).map(|index| (me, index))).collect();
+        is_safe(&of_family().map(free).collect::<Vec<u32>>(), &holds)
+    }
+
+    fn enqueue(&self, pool: usize, wish: Wish) -> Option<usize> {
+        let Table { waiters, pools, .. } = self.0;
+        let place = waiters.iter().position(|waiter| waiter.owner.load(Ordering::Acquire) == 0)?;
+        let (waiter, pool_) = (&waiters[place], &pools[pool]);
+        let last = pool_.last.load(Ordering::Relaxed);
+        waiter.pool.store(pool as u32, Ordering::Relaxed);
+        waiter.granted.store(0, Ordering::Relaxed);
+        waiter.latch.store(wish.latch, Ordering::Relaxed);
+        waiter.alone.store(wish.alone, Ordering::Relaxed);
+        waiter.ticket.store(self.0.totals.tickets.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
+        waiter.next.store(0, Ordering::Relaxed);
+        waiter.previous.store(last, Ordering::Relaxed);
+        waiter.owner.store(wish.owner.0, Ordering::Relaxed);
+        let this = place as u32 + 1;
+        match last {
+            0 => pool_.first.store(this, Ordering::Relaxed),
+            last => waiters[last as usize - 1].next.store(this, Ordering::Relaxed),
+        }
+        pool_.last.store(this, Ordering::Relaxed);
+        pool_.counters.waits.fetch_add(1, Ordering::Relaxed);
+        pool_.waiting.fetch_add(1, Ordering::SeqCst);
+        self.0.totals.waiting.fetch_add(1, Ordering::SeqCst);
+        Some(place)
+    }
+
+    fn unlink(&self, place: usize) {
+        let Table { waiters, pools, .. } = self.0;
+        let waiter = &waiters[place];
+        let pool = &pools[waiter.pool.load(Ordering::Relaxed) as usize];
+        let (previous, next) = (waiter.previous.load(Ordering::Relaxed), waiter.next.load(Ordering::Relaxed));
+        match previous {
+            0 => pool.first.store(next, Ordering::Relaxed),
+            previous => waiters[previous as usize - 1].next.store(next, Ordering::Relaxed),
+        }
+        match next {
+            0 => pool.last.store(previous, Ordering::Relaxed),
+            next => waiters[next as usize - 1].previous.store(previous, Ordering::Relaxed),
+        }
+        pool.waiting.fetch_sub(1, Ordering::SeqCst);
+        self.0.totals.waiting.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Serves the queue of a pool as far as connections go. Who may not have what is left does not
+    /// stop those behind.
+    fn serve(&self, pool: usize, limit: u32, wake: &mut impl FnMut(usize)) {
+        let mut next = self.0.pools[pool].first.load(Ordering::Relaxed);
+        while let Some(place) = (next as usize).checked_sub(1)
+            && !self.is_exhausted(pool, limit)
+        {
+            let waiter = &self.0.waiters[place];
+            next = waiter.next.load(Ordering::Relaxed);
+            let wish = Wish {
+                owner: Owner(waiter.owner.load(Ordering::Relaxed)),
+                alone: waiter.alone.load(Ordering::Relaxed),
+                again: None,
+                latch: waiter.latch.load(Ordering::Relaxed),
+            };
+            match self.try_claim(pool, wish, limit) {
+                Some(claim) => {
+                    self.unlink(place);
+                    // From now on the place is the waiter's to leave.
+                    waiter.granted.store(grant(claim), Ordering::Release);
+                    wake(wish.latch);
+                }
+                None if wish.alone => return,
+                None => {}
+            }
+        }
+    }
+
+    /// Serves all queues, in the order in which their first waiters came. `wake` gets the latch of each
+    /// waiter that is served.
+    pub fn dispatch(&self, limit: u32, mut wake: impl FnMut(usize)) {
+        let mut queues: Vec<(u64, usize)> = self
+            .0
+            .pools_in_use()
+            .filter_map(|(index, pool)| {
+                let place = (pool.first.load(Ordering::Relaxed) as usize).checked_sub(1)?;
+                Some((self.0.waiters[place].ticket.load(Ordering::Relaxed), index))
+            })
+            .collect();
+        queues.sort_unstable();
+        for (_, pool) in queues {
+            self.serve(pool, limit, &mut wake);
+        }
+    }
+
+    /// The waiter does not want anything any more; what it was granted meanwhile goes to others.
+    pub fn withdraw(&self, place: usize, limit: u32, wake: impl FnMut(usize)) {
+        let waiter = &self.0.waiters[place];
+        let owner = Owner(waiter.owner.load(Ordering::Relaxed));
+        match self.0.granted(place) {
+            None => self.unlink(place),
+            Some(Claim::Leased(slot)) => {
+                self.0.give_back(slot, owner);
+            }
+            Some(Claim::Open(slot)) => {
+                let word = self.0.slots[slot].word();
+                if word.owner() == Some(owner) {
+                    self.retire(slot, word);
+                }
+            }
+            Some(Claim::Wait(_) | Claim::Full) => {}
+        }
+        self.0.leave(place);
+        self.dispatch(limit, wake);
+    }
+
+    /// Frees a slot whose connection is closed, as long as its word is what was seen.
+    pub fn retire(&self, slot: usize, seen: Word) -> bool {
+        let slot = &self.0.slots[slot];
+        let pool = &self.0.pools[slot.pool.load(Ordering::Relaxed) as usize];
+        let (leases, opened) =
+            (slot.facts.leases.load(Ordering::Relaxed), slot.facts.opened_at.load(Ordering::Relaxed));
+        let alone = slot.alone.load(Ordering::Relaxed);
+        if seen.state == State::Free || !slot.renew(seen, State::Free) {
+            return false;
+        }
+        if seen.owner().is_some() && !alone {
+            pool.bound.fetch_sub(1, Ordering::Relaxed);
+        }
+        pool.open.fetch_sub(1, Ordering::Relaxed);
+        Facts::add(&pool.counters.leases, leases);
+        if opened != 0 {
+            Facts::add(&pool.counters.closed, 1);
+        }
+        true
+    }
+
+    /// A backend is gone: it waits for nothing, and what it had is not trusted. Whether a worker has
+    /// something to close.
+    pub fn bury(&self, owner: Owner, limit: u32, mut wake: impl FnMut(usize)) -> bool {
+        for (place, waiter) in self.0.waiters.iter().enumerate() {
+            if waiter.owner.load(Ordering::Relaxed) == owner.0 {
+                self.withdraw(place, limit, &mut wake);
+            }
+        }
+        let mut broken = false;
+        for slot in 0..self.0.slots.len() {
+            broken |= self.0.break_off(slot, owner);
+        }
+        broken
+    }
+
+    /// Who waits for which pool, and who holds a connection of which.
+    #[allow(clippy::type_complexity)]
+    pub fn waits_and_holds(&self) -> (Vec<(Owner, usize)>, Vec<(Owner, usize)>) {
+        let waits = self.0.waiters.iter().enumerate().filter_map(|(place, waiter)| {
+            let owner = waiter.owner.load(Ordering::Relaxed);
+            let waits = owner != 0 && self.0.granted(place).is_none();
+            waits.then(|| (Owner(owner), waiter.pool.load(Ordering::Relaxed) as usize))
+        });
+        let holds = self.0.slots.iter().filter_map(|slot| {
+            let owner = slot.word().owner()?;
+            Some((owner, slot.pool.load(Ordering::Relaxed) as usize))
+        });
+        (waits.collect(), holds.collect())
+    }
+
+    /// Whether a pool has a connection that nobody holds, or may get one.
+    pub fn has_spare(&self, pool: usize, limit: u32) -> bool {
+        let held = self
+            .0
+            .slots
+            .iter()
+            .filter(|slot| slot.word().owner().is_some() && slot.pool.load(Ordering::Relaxed) as usize == pool);
+        (held.count() as u32) < limit
+    }
+}
+
+impl Pool {
+    pub fn key(&self) -> PoolKey {
+        let half = |i: usize| u128::from(self.fingerprint[i].load(Ordering::Relaxed));
+        PoolKey {
+            database: self.database.load(Ordering::Relaxed),
+            node: self.node.load(Ordering::Relaxed),
+            mapping: self.mapping.load(Ordering::Relaxed),
+            outside: self.outside.load(Ordering::Relaxed),
+            family: self.family.load(Ordering::Relaxed),
+            fingerprint: half(0) << 64 | half(1),
+        }
+    }
+
+    /// Whether nobody has, opens or waits for a connection.
+    fn is_empty(&self) -> bool {
+        self.open.load(Ordering::Relaxed) == 0 && self.waiting.load(Ordering::SeqCst) == 0
+    }
+
+    fn begin(&self, key: &PoolKey) {
+        self.database.store(key.database, Ordering::Relaxed);
+        self.node.store(key.node, Ordering::Relaxed);
+        self.mapping.store(key.mapping, Ordering::Relaxed);
+        self.outside.store(key.outside, Ordering::Relaxed);
+        self.family.store(key.family, Ordering::Relaxed);
+        self.fingerprint[0].store((key.fingerprint >> 64) as u64, Ordering::Relaxed);
+        self.fingerprint[1].store(key.fingerprint as u64, Ordering::Relaxed);
+        self.failures.store(0, Ordering::Relaxed);
+        let Counters { leases, waits, wait_micros, opened, closed, failed } = &self.counters;
+        for counter in [leases, waits, wait_micros, opened, closed, failed] {
+            counter.store(0, Ordering::Relaxed);
+        }
+        self.used.store(true, Ordering::Relaxed);
+    }
+
+    /// How many wait.
+    pub fn waiting(&self) -> u32 {
+        self.waiting.load(Ordering::SeqCst)
+    }
+}
