@@ -232,13 +232,13 @@ fn a_circle_of_waits_is_a_deadlock() {
     let other = thread::spawn({
         let sql = format!("SET LOCAL ROLE ann; SELECT v FROM t WHERE id = {on_n2}");
         move || {
-            let result = a.batch_execute(&sql).map_err(|e| e.as_db_error().unwrap().clone());
+            let result = a.batch_execute(&sql).map_err(|e| Box::new(e.as_db_error().unwrap().clone()));
             a.batch_execute("COMMIT").unwrap();
             result
         }
     });
     let mine = b.batch_execute(&format!("SET LOCAL ROLE postgres; SELECT v FROM t WHERE id = {on_n1}"));
-    let mine = mine.map_err(|e| e.as_db_error().unwrap().clone());
+    let mine = mine.map_err(|e| Box::new(e.as_db_error().unwrap().clone()));
     b.batch_execute("COMMIT; RESET ROLE").unwrap();
     let theirs = other.join().unwrap();
     assert!(start.elapsed() < Duration::from_secs(10));
@@ -502,7 +502,7 @@ fn code_on_tables_leaves_no_traces() {
          GRANT ALL ON with_trigger, \"With\"\"Check\", with_index, cascading, cascaded, later TO ann, bob",
     )
     .unwrap();
-    let mut clean = |bob: &mut Client, what: &str| {
+    let clean = |bob: &mut Client, what: &str| {
         for (look, expected) in [(TRACES[1].1, TRACES[1].2), (TRACES[3].1, TRACES[3].2), (TRACES[5].1, TRACES[5].2)] {
             assert_eq!(on_node(bob, look), expected, "{what}");
         }

@@ -52,9 +52,14 @@ pub struct Mapped {
     role: u32,
 }
 
+/// What was looked up, as of a generation of servers and mappings.
+struct MappedUsers {
+    generation: u64,
+    all: Vec<(pg_sys::Oid, NodeId, Mapped)>,
+}
+
 thread_local! {
-    /// Mappings of this user that were looked up, as of a generation of servers and mappings.
-    static MAPPED: RefCell<(u64, Vec<(pg_sys::Oid, NodeId, Mapped)>)> = const { RefCell::new((0, Vec::new())) };
+    static MAPPED: RefCell<MappedUsers> = const { RefCell::new(MappedUsers { generation: 0, all: Vec::new() }) };
 }
 
 /// As whom the current user goes to a node. 42704 if there is no mapping.
@@ -62,9 +67,9 @@ pub fn mapped(node: NodeId) -> Result<Mapped> {
     // SAFETY: the current user is always known.
     let user = unsafe { pg_sys::GetUserId() };
     let generation = servers_generation();
-    let known = MAPPED.with_borrow(|(of, all)| {
-        let found = all.iter().find(|(u, n, _)| *u == user && *n == node).filter(|_| *of == generation)?;
-        Some(found.2)
+    let known = MAPPED.with_borrow(|known| {
+        let mut all = known.all.iter().filter(|_| known.generation == generation);
+        all.find(|(u, n, _)| *u == user && *n == node).map(|(.., mapped)| *mapped)
     });
     if let Some(mapped) = known {
         return Ok(mapped);
@@ -74,12 +79,12 @@ pub fn mapped(node: NodeId) -> Result<Mapped> {
     let options = unsafe { read_options((*pg_sys::GetUserMapping(user, pg_sys::Oid::from(node.0))).options) };
     let named = options.iter().any(|(name, _)| name == "user");
     let mapped = Mapped { mapping, role: if named { 0 } else { user.to_u32() } };
-    MAPPED.with_borrow_mut(|(of, all)| {
-        if *of != generation {
-            all.clear();
-            *of = generation;
+    MAPPED.with_borrow_mut(|known| {
+        if known.generation != generation {
+            known.all.clear();
+            known.generation = generation;
         }
-        all.push((user, node, mapped));
+        known.all.push((user, node, mapped));
     });
     Ok(mapped)
 }

@@ -70,7 +70,12 @@ pub fn key_of(node: NodeId, mapping: u32, outside: bool, endpoint: &Endpoint) ->
 
 /// An idle connection of a pool, the one that was last at this place if possible. `alone`: no other
 /// is asked for until it is given back; then, in the common case, it takes one compare-and-swap.
-pub fn again(last: Place, key: &PoolKey, node: &str, alone: bool) -> Result<Option<Box<Connection>>> {
+pub fn again(
+    last: Place,
+    key: &PoolKey,
+    node: impl FnOnce() -> String,
+    alone: bool,
+) -> Result<Option<Box<Connection>>> {
     let Some(table) = table() else { return Ok(None) };
     // Leased first: the descriptor is worth something only while nobody can retire the connection.
     if alone && table.lease_again(last.slot, last.generation, me()) {
@@ -213,7 +218,7 @@ pub fn lease(key: &PoolKey, endpoint: &Endpoint, settings: &Settings, alone: boo
             Some((_, claim)) => claim,
         };
         let (slot, connection) = match claim {
-            Claim::Leased(slot) => (slot, fetch(table, slot, &endpoint.name)?),
+            Claim::Leased(slot) => (slot, fetch(table, slot, || endpoint.name.clone())?),
             Claim::Open(slot) => (slot, open(table, slot, endpoint, settings)?),
             Claim::Wait(_) | Claim::Full => continue,
         };
@@ -247,7 +252,7 @@ impl Drop for Claimed {
 }
 
 /// The connection of a leased slot; `None` if it is gone.
-fn fetch(table: Table<'static>, slot: usize, node: &str) -> Result<Option<Box<Connection>>> {
+fn fetch(table: Table<'static>, slot: usize, node: impl FnOnce() -> String) -> Result<Option<Box<Connection>>> {
     let place = Place { slot, generation: table.slots[slot].word().generation };
     if let Some(connection) = unpark(place) {
         return Ok(Some(connection));
@@ -257,7 +262,7 @@ fn fetch(table: Table<'static>, slot: usize, node: &str) -> Result<Option<Box<Co
     match ask(worker_of(slot), &request, Instant::now() + HAND_OVER_BOUND)? {
         Some((Answer::Connected { address, cancel_process, cancel_secret }, Some(fd))) => {
             let key = CancelKey { process_id: cancel_process, secret_key: cancel_secret };
-            let connection = connected(place, fd, node, &address, key)?;
+            let connection = connected(place, fd, &node(), &address, key)?;
             claimed.keep();
             Ok(Some(connection))
         }

@@ -124,7 +124,10 @@ pub fn table() -> Option<Table<'static>> {
 
 /// All that is in shared memory is aligned like this.
 const _: () = assert!(
-    size_of::<Header>() % 8 == 0 && size_of::<Slot>() % 8 == 0 && size_of::<Pool>() % 8 == 0 && align_of::<Slot>() == 8
+    size_of::<Header>().is_multiple_of(8)
+        && size_of::<Slot>().is_multiple_of(8)
+        && size_of::<Pool>().is_multiple_of(8)
+        && align_of::<Slot>() == 8
 );
 
 struct Held(*mut pg_sys::LWLock);

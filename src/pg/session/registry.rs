@@ -291,23 +291,20 @@ fn connect(key: Key, alone: bool) -> Result<()> {
 /// Leases a connection that is idle, if there is one.
 fn lease_again(key: Key, alone: bool) -> Result<bool> {
     let known = with_sessions(|sessions| {
-        let session = sessions.get_mut(&key)?;
+        let session = sessions.get(&key)?;
         let last = session.last.filter(|_| session.generation == servers_generation())?;
-        Some((last, session.pool, std::mem::take(&mut session.name)))
+        Some((last, session.pool, session.settings_hash))
     });
-    let Some((last, pool, name)) = known else { return Ok(false) };
-    let leased = lease::again(last, &pool, &name, alone);
+    let Some((last, pool, hash)) = known else { return Ok(false) };
+    let name = || with_sessions(|sessions| sessions.get(&key).map(|s| s.name.clone()).unwrap_or_default());
+    let Some(connection) = lease::again(last, &pool, name, alone)? else { return Ok(false) };
+    // Somebody else may have set the same.
+    let likely = (lease::settings_at(connection.place()) != hash).then(Settings::current);
     with_sessions(|sessions| {
-        let Some(session) = sessions.get_mut(&key) else { return };
-        session.name = name;
-    });
-    let Some(connection) = leased? else { return Ok(false) };
-    with_sessions(|sessions| {
-        if let Some(session) = sessions.get_mut(&key) {
-            session.begin_lease(connection, None);
-        }
-    });
-    Ok(true)
+        let session = sessions.get_mut(&key).ok_or_else(gone)?;
+        session.begin_lease(connection, likely);
+        Ok(true)
+    })
 }
 
 /// Leases any connection of the pool.
