@@ -47,6 +47,8 @@ pub struct Pushed {
     plan: RemotePlan,
     /// The values of its parameters.
     expressions: Vec<*mut Node>,
+    /// Subqueries whose values are among them: `PARAM_EXEC` -1 - i stands for number i.
+    values: Vec<*mut pg_sys::SubLink>,
     /// Rows of several nodes may be merged above: an estimate of rows is per node.
     partial: bool,
     /// How many rows a node sends at most.
@@ -143,7 +145,7 @@ impl Rewriter<'_> {
                     Err(reason) => why = Some(reason),
                 }
             } else if groups {
-                let halves = split::aggregated(query, |e| reading.is_key(&block, e));
+                let halves = split::aggregated(query, |e| reading.is_distinct_key(&block, e));
                 match halves.and_then(|h| self.push(h, &reading, Some(&block), true)) {
                     Ok(outer) => return Ok(outer),
                     Err(reason) => why = Some(reason),
@@ -186,15 +188,23 @@ impl Rewriter<'_> {
     ) -> Result<*mut pg_sys::Query, Reason> {
         // SAFETY: both halves are private copies.
         unsafe {
-            let inner = halves.inner;
+            let before = self.pushed.len();
+            let (inner, values) = self.take_values(halves.inner);
+            for link in shape::own_sublinks(halves.outer) {
+                (*link).subselect = self.part((*link).subselect.cast()).cast();
+            }
             let table = reading.table.ok_or("it reads no distributed table")?;
-            unfit(inner)?;
-            self.has_only_sharded_tables(inner)?;
+            let fit = unfit(inner).and_then(|()| self.has_only_sharded_tables(inner));
+            if let Err(reason) = fit {
+                self.pushed.truncate(before);
+                return Err(reason);
+            }
             let mut parameters = Parameters::default();
             let sent = parameters
                 .extract(tree::copy(inner).cast(), &self.vocabulary, Volatile::PerRow)
                 .cast::<pg_sys::Query>();
             if let Some(reason) = shippable::why_not(sent.cast(), &self.vocabulary) {
+                self.pushed.truncate(before);
                 return Err(reason);
             }
             let count = parameters.expressions.len();
@@ -220,8 +230,36 @@ impl Rewriter<'_> {
             };
             let stand_in = stand_in::subquery(inner, self.pushed.len());
             stand_in::put_below(halves.outer, stand_in);
-            self.pushed.push(Rc::new(Pushed { plan, expressions: parameters.expressions, partial, limit }));
+            self.pushed.push(Rc::new(Pushed { plan, expressions: parameters.expressions, values, partial, limit }));
             Ok(halves.outer)
+        }
+    }
+
+    /// Subqueries that are one value for the statement become parameters; they are planned, and pushed down
+    /// themselves, on the coordinator.
+    unsafe fn take_values(&mut self, inner: *mut pg_sys::Query) -> (*mut pg_sys::Query, Vec<*mut pg_sys::SubLink>) {
+        let mut values = Vec::new();
+        let map = self.map;
+        // SAFETY: a private copy is changed.
+        unsafe {
+            let inner = tree::mutate(inner.cast(), |n| match node_as!(n, T_SubLink) {
+                Some(link) if shape::is_statement_value(link.cast(), map) => {
+                    let param = tree::make::<pg_sys::Param>(pg_sys::NodeTag::T_Param);
+                    (*param).paramkind = pg_sys::ParamKind::PARAM_EXEC;
+                    (*param).paramid = -1 - values.len() as i32;
+                    (*param).paramtype = pg_sys::exprType(n);
+                    (*param).paramtypmod = pg_sys::exprTypmod(n);
+                    (*param).paramcollid = pg_sys::exprCollation(n);
+                    (*param).location = -1;
+                    values.push(tree::copy(link.cast::<pg_sys::SubLink>()));
+                    tree::Change::Replace(param.cast())
+                }
+                _ => tree::Change::Deeper,
+            });
+            for link in &values {
+                (**link).subselect = self.part((**link).subselect.cast()).cast();
+            }
+            (inner.cast(), values)
         }
     }
 

@@ -382,6 +382,9 @@ impl<'a> Reading<'a> {
                     }
                     continue;
                 }
+                if shape::is_statement_value(link, self.map) {
+                    continue;
+                }
                 let is_condition = conditions.contains(&link.cast::<Node>());
                 if is_condition && self.is_semi_join(link, block)? {
                     continue;
@@ -452,8 +455,15 @@ impl<'a> Reading<'a> {
                                 Some(Output { attno: x.attno, strong: x.strong && y.strong })
                             })
                             .collect();
+                    let equalities = items::<pg_sys::SortGroupClause>((*op).groupClauses);
+                    let compared = |o: &Output| {
+                        o.strong
+                            && equalities
+                                .get(o.attno as usize - 1)
+                                .is_some_and(|clause| self.compares_keys((**clause).eqop))
+                    };
                     let appends = (*op).op == pg_sys::SetOperation::SETOP_UNION && (*op).all;
-                    if appends || both.iter().any(|o| o.strong) {
+                    if appends || both.iter().any(compared) {
                         Ok(Rows::Split(Outputs(both)))
                     } else {
                         Err("a set operation does not compare shard keys".into())
@@ -491,10 +501,21 @@ impl<'a> Reading<'a> {
         // SAFETY: each clause names a target entry.
         unsafe {
             items::<pg_sys::SortGroupClause>(clauses).into_iter().any(|clause| {
-                shape::entry_of(query, (*clause).tleSortGroupRef)
-                    .is_some_and(|t| self.key(&block.place, block.frame, (*t).expr.cast()) == Some(true))
+                self.compares_keys((*clause).eqop)
+                    && shape::entry_of(query, (*clause).tleSortGroupRef)
+                        .is_some_and(|t| self.key(&block.place, block.frame, (*t).expr.cast()) == Some(true))
             })
         }
+    }
+
+    /// Whether an operator is the equality by which keys are hashed: a cast that changes nothing of a value
+    /// may still change what it is equal to (`text` to `citext`).
+    unsafe fn compares_keys(&self, operator: pg_sys::Oid) -> bool {
+        // SAFETY: a syscache look-up.
+        self.reader
+            .families
+            .iter()
+            .any(|f| unsafe { pg_sys::get_op_opfamily_strategy(operator, pg_sys::Oid::from(*f)) == 1 })
     }
 
     /// Whether an expression of the block tells the node: `Some(true)` also if it is NULL.
@@ -520,6 +541,15 @@ impl<'a> Reading<'a> {
     pub unsafe fn is_key(&self, block: &Block, expr: *mut Node) -> bool {
         // SAFETY: as above.
         unsafe { self.key(&block.place, block.frame, expr).is_some() }
+    }
+
+    /// The same for an expression that is compared by its type's own equality.
+    pub unsafe fn is_distinct_key(&self, block: &Block, expr: *mut Node) -> bool {
+        // SAFETY: as above; the cache entry lives as long as the backend.
+        unsafe {
+            let cache = pg_sys::lookup_type_cache(pg_sys::exprType(expr), pg_sys::TYPECACHE_EQ_OPR as i32);
+            self.compares_keys((*cache).eq_opr) && self.is_key(block, expr)
+        }
     }
 
     /// The key columns among the outputs of a query.

@@ -137,6 +137,24 @@ unsafe fn collect(node: *mut Node, into: &mut Vec<*mut pg_sys::SubLink>) -> Visi
     }
 }
 
+/// Whether a SubLink is one value for the whole statement, which the coordinator has to find out: `(SELECT
+/// avg(x) FROM t)`. It is evaluated even if no row asks for it, so it must not be one that may fail for
+/// having several rows.
+pub unsafe fn is_statement_value(link: *mut pg_sys::SubLink, map: &ClusterMap) -> bool {
+    // SAFETY: reads an analyzed SubLink.
+    unsafe {
+        let sub = (*link).subselect.cast::<pg_sys::Query>();
+        (*link).subLinkType == pg_sys::SubLinkType::EXPR_SUBLINK
+            && (*sub).hasAggs
+            && (*sub).groupClause.is_null()
+            && (*sub).groupingSets.is_null()
+            && !(*sub).hasTargetSRFs
+            && reads_distributed(sub.cast(), map)
+            && !is_correlated(sub)
+            && !pg_sys::contain_volatile_functions(sub.cast())
+    }
+}
+
 /// Why a query may answer differently from copies of the same rows.
 pub unsafe fn order_matters(query: *mut pg_sys::Query) -> Option<String> {
     // SAFETY: reads an analyzed query.

@@ -62,6 +62,9 @@ pub unsafe fn subquery(inner: *mut pg_sys::Query, index: usize) -> *mut pg_sys::
         let dropped = sublinks_below(inner);
         let query = tree::mutate(inner.cast(), |n| match node_as!(n, T_SubLink) {
             Some(link) => Change::Replace(constant_for(link.cast())),
+            None if is_value(n) => Change::Replace(
+                pg_sys::makeNullConst(pg_sys::exprType(n), pg_sys::exprTypmod(n), pg_sys::exprCollation(n)).cast(),
+            ),
             None => Change::Deeper,
         })
         .cast::<pg_sys::Query>();
@@ -78,6 +81,39 @@ pub unsafe fn subquery(inner: *mut pg_sys::Query, index: usize) -> *mut pg_sys::
         (*query).queryId = (MARK | index as u64) as _;
         query
     }
+}
+
+/// A parameter that stands for a subquery's value.
+unsafe fn is_value(node: *mut Node) -> bool {
+    // SAFETY: the tag says what it is.
+    unsafe {
+        node_as!(node, T_Param).is_some_and(|p| {
+            let p = p.cast::<pg_sys::Param>();
+            (*p).paramkind == pg_sys::ParamKind::PARAM_EXEC && (*p).paramid < 0
+        })
+    }
+}
+
+/// A parameter's expression; the subqueries in it become InitPlans of the stand-in.
+unsafe fn planned(root: *mut pg_sys::PlannerInfo, expr: *mut Node, values: &[*mut pg_sys::SubLink]) -> *mut Node {
+    // SAFETY: expressions and subqueries are copied; `root` has not been finished yet.
+    unsafe {
+        let expr = tree::mutate(expr, |n| {
+            if !is_value(n) {
+                return Change::Deeper;
+            }
+            match values.get((-1 - (*n.cast::<pg_sys::Param>()).paramid) as usize) {
+                Some(link) => Change::Replace(tree::copy(*link).cast()),
+                None => Change::Deeper,
+            }
+        });
+        let expr = if values.is_empty() { expr } else { boundary(|| SS_process_sublinks(root, expr, false)) };
+        pg_sys::expression_planner(expr.cast()).cast()
+    }
+}
+
+unsafe extern "C-unwind" {
+    fn SS_process_sublinks(root: *mut pg_sys::PlannerInfo, expr: *mut Node, is_qual: bool) -> *mut Node;
 }
 
 unsafe fn sublinks_below(query: *mut pg_sys::Query) -> Vec<*mut pg_sys::Query> {
@@ -182,7 +218,8 @@ pub unsafe fn replace_paths(root: *mut pg_sys::PlannerInfo, output: *mut pg_sys:
         (*output).fdwroutine = boundary(|| pg_sys::GetFdwRoutineByServerId((*output).serverid));
         let startup = STATEMENT_COST * nodes;
         let total = startup + rows * (pg_sys::cpu_tuple_cost + ROW_COST);
-        let private = list_of([pg_sys::makeInteger(index as i32)]);
+        let exprs = list_of(pushed.expressions.iter().map(|e| planned(root, *e, &pushed.values)));
+        let private = list_of([pg_sys::makeInteger(index as i32).cast::<Node>(), exprs.cast()]);
         let path = compat::create_foreign_upper_path(root, output, (*local).pathtarget, rows, startup, total, private);
         (*path).path.parallel_safe = false;
         (*output).pathlist = list_of([path]);
@@ -194,7 +231,8 @@ pub unsafe fn replace_paths(root: *mut pg_sys::PlannerInfo, output: *mut pg_sys:
 pub unsafe fn plan(root: *mut pg_sys::PlannerInfo, path: *mut pg_sys::ForeignPath) -> Result<*mut pg_sys::ForeignScan> {
     // SAFETY: called by the planner for an upper relation.
     unsafe {
-        let index = items::<pg_sys::Integer>((*path).fdw_private).first().map_or(0, |i| (**i).ival as usize);
+        let private = items::<Node>((*path).fdw_private);
+        let index = (*private[0].cast::<pg_sys::Integer>()).ival as usize;
         let Some(pushed) = pushed(index) else {
             return Err(crate::error::Error::new(crate::error::sqlstate::INTERNAL, "a pushed statement is lost"));
         };
@@ -223,9 +261,7 @@ pub unsafe fn plan(root: *mut pg_sys::PlannerInfo, path: *mut pg_sys::ForeignPat
             list(&sent),
             ptr::null_mut(),
             0,
-            list_of(
-                pushed.expressions.iter().map(|e| pg_sys::expression_planner(tree::copy(*e).cast()).cast::<Node>()),
-            ),
+            private[1].cast(),
             scan::private_list(&remote, 0)?,
             list(&sent),
             ptr::null_mut(),
