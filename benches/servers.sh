@@ -2,8 +2,8 @@
 #
 #   . "$(dirname "$0")/../servers.sh"
 #   start_servers NODES [LINE OF postgresql.conf...]
-#   sql plain|cluster SQL
-#   bench plain|cluster SECONDS OPTION OF pgbench...
+#   sql SERVER SQL                              plain, cluster, n1, n2 ..., other
+#   bench SERVER SECONDS OPTION OF pgbench...
 #
 # Same build and settings on both sides; all data fit into memory and fsync is off: the disk would hide
 # what is measured. Everything is removed at the end.
@@ -40,24 +40,29 @@ release() {
 }
 trap release EXIT
 
-server() { # plain | cluster
-    [ "$1" = plain ] && echo "$PORT" || echo $((PORT + 1))
+OTHER=${OTHER:-} # the URL of a further server to measure
+
+url() { # plain | cluster | n1 | n2 ... | other
+    case $1 in
+    plain) echo "postgresql://postgres@127.0.0.1:$PORT/app" ;;
+    cluster) echo "postgresql://postgres@127.0.0.1:$((PORT + 1))/app" ;;
+    n*) echo "postgresql://postgres@127.0.0.1:$((PORT + 1 + ${1#n}))/app" ;;
+    other) echo "$OTHER" ;;
+    esac
 }
 
-sql() { # plain | cluster, SQL
-    as_server "$PGROOT_BIN/psql" -X -q -A -t -v ON_ERROR_STOP=1 \
-        -h 127.0.0.1 -p "$(server "$1")" -U postgres -d app -c "$2"
+sql() { # server, SQL
+    as_server "$PGROOT_BIN/psql" -X -q -A -t -v ON_ERROR_STOP=1 -d "$(url "$1")" -c "$2"
 }
 
-bench() { # plain | cluster, seconds, options of pgbench...
+bench() { # server, seconds, options of pgbench...
     local where=$1 seconds=$2
     shift 2
-    as_server "$PGROOT_BIN/pgbench" -h 127.0.0.1 -p "$(server "$where")" -U postgres -n \
-        -T "$seconds" "$@" app 2>&1
+    as_server "$PGROOT_BIN/pgbench" -n -T "$seconds" "$@" "$(url "$where")" 2>&1
 }
 
 start_servers() { # nodes, lines of postgresql.conf...
-    local nodes=$1 port
+    local nodes=$1 server line
     shift
     PORT=$(free_ports $((nodes + 2)))
     mkdir "$BASE/plain"
@@ -69,15 +74,17 @@ start_servers() { # nodes, lines of postgresql.conf...
 port = $PORT
 unix_socket_directories = '$BASE/plain/socket'
 shared_preload_libraries = ''
-shared_buffers = 256MB
 CONF
     as_server "$PGROOT_BIN/pg_ctl" start -D "$BASE/plain/data" -w -t 60 -l "$BASE/plain/log" >/dev/null
     "$ROOT/scripts/cluster" start "$BASE/cluster" "$nodes" "$((PORT + 1))" >/dev/null
-    for port in $(seq "$PORT" $((PORT + nodes + 1))); do
-        for line in "fsync = off" "autovacuum = off" "max_wal_size = '8GB'" "checkpoint_timeout = '1h'" "$@"; do
-            as_server "$PGROOT_BIN/psql" -X -q -h 127.0.0.1 -p "$port" -U postgres -d app \
-                -c "ALTER SYSTEM SET $line" -c "SELECT pg_reload_conf()" >/dev/null
+    for server in plain cluster $(seq -f 'n%g' "$nodes"); do
+        for line in "shared_buffers = '512MB'" "fsync = off" "autovacuum = off" "max_wal_size = '8GB'" \
+            "checkpoint_timeout = '1h'" "$@"; do
+            sql "$server" "ALTER SYSTEM SET $line"
         done
+    done
+    for server in plain/data cluster/coordinator $(seq -f 'cluster/n%g' "$nodes"); do
+        as_server "$PGROOT_BIN/pg_ctl" restart -D "$BASE/$server" -m fast -w -t 60 -l "$BASE/${server%%/*}/log" >/dev/null
     done
 }
 

@@ -22,8 +22,7 @@ sql cluster "CREATE TABLE spread (id int PRIMARY KEY, v text);
     SELECT sharding.distribute_table('spread', 'id');
     INSERT INTO spread SELECT i, i FROM generate_series(1, 1000) i"
 for where in plain cluster; do
-    as_server "$PGROOT_BIN/pgbench" -h 127.0.0.1 -p "$(server "$where")" -U postgres \
-        -i -q -s "$SCALE" app >/dev/null 2>&1
+    as_server "$PGROOT_BIN/pgbench" -i -q -s "$SCALE" "$(url "$where")" >/dev/null 2>&1
     # Into shared buffers; a sequential scan of a large table would not stay there.
     sql "$where" "SET enable_seqscan = off; SET enable_bitmapscan = off;
         SELECT sum(abalance) FROM pgbench_accounts WHERE aid > 0" >/dev/null

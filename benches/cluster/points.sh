@@ -21,8 +21,7 @@ ROWS=$((SCALE * 100000))
 
 start_servers 2
 for where in plain cluster; do
-    as_server "$PGROOT_BIN/pgbench" -h 127.0.0.1 -p "$(server "$where")" -U postgres \
-        -i -q -s "$SCALE" -I dtg app >/dev/null 2>&1
+    as_server "$PGROOT_BIN/pgbench" -i -q -s "$SCALE" -I dtg "$(url "$where")" >/dev/null 2>&1
     [ "$where" = plain ] || sql cluster "SELECT sharding.distribute_table('pgbench_accounts', 'aid');
         SELECT sharding.distribute_table('pgbench_history', 'aid')" >/dev/null
     sql "$where" "ALTER TABLE pgbench_accounts ADD PRIMARY KEY (aid)"
@@ -64,22 +63,18 @@ SQL
 measure() { # plain | cluster | other, options of pgbench...
     local where=$1 output
     shift
-    if [ "$where" = other ]; then
-        output=$(as_server "$PGROOT_BIN/pgbench" -n -T "$DURATION" "$@" "$OTHER" 2>&1) || true
-    else
-        output=$(bench "$where" "$DURATION" "$@") || true
-    fi
+    output=$(bench "$where" "$DURATION" "$@") || true
     sed -nE 's/^tps = ([0-9.]+).*/\1/p' <<<"$output" >>"$BASE/$where.tps"
     # A failure must not look like speed.
     grep -E 'aborted|ERROR|FATAL' <<<"$output" | head -2 >&2 || true
 }
 
 SIDES=(plain cluster)
-[ -z "${OTHER:-}" ] || SIDES+=(other)
+[ -z "$OTHER" ] || SIDES+=(other)
 echo "point queries: $(versions)"
 echo "pgbench -s $SCALE -T $DURATION, medians of $ROUNDS interleaved runs, two nodes, fsync off"
 printf '%-36s %10s %10s %7s' work 'plain tps' 'cluster' 'ratio'
-[ -z "${OTHER:-}" ] || printf ' %10s %7s' other ratio
+[ -z "$OTHER" ] || printf ' %10s %7s' other ratio
 echo
 
 run() { # NAME, options of pgbench...

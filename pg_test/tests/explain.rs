@@ -142,3 +142,98 @@ fn no_password_is_shown() {
         here.query_one("SELECT umoptions FROM pg_user_mappings WHERE srvname = 'n1'", &[]).unwrap().get(0);
     assert!(options.is_none_or(|options| !options.join(" ").contains("hush")));
 }
+
+/// Tables for what follows: `t` with `u` beside it, `r` everywhere.
+fn start_joined() -> (Cluster, Client) {
+    let (cluster, mut here) = start();
+    here.batch_execute(
+        "CREATE TABLE u (t_id int, n int, note text);
+         SELECT sharding.distribute_table('u', 't_id', 8, colocate_with => 't');
+         CREATE TABLE r (id int PRIMARY KEY, name text);
+         SELECT sharding.replicate_table('r');
+         CREATE TABLE other (id int, v int);
+         SELECT sharding.distribute_table('other', 'id', 4)",
+    )
+    .unwrap();
+    (cluster, here)
+}
+
+#[test]
+fn what_can_be_split_runs_on_the_nodes() {
+    let (_cluster, mut here) = start_joined();
+    let pushed: &[(&str, &[&str])] = &[
+        ("SELECT count(*) FROM t", &["Aggregate", "SELECT count(*)"]),
+        ("SELECT v, avg(id) FROM t GROUP BY v", &["Group Key: t.v", "sum(id)", "count(id)", "GROUP BY v"]),
+        ("SELECT id, string_agg(w, ',') FROM t GROUP BY id", &["string_agg(w", "GROUP BY id"]),
+        ("SELECT id FROM t ORDER BY w, id LIMIT 3 OFFSET 2", &["Limit", "Sort", "ORDER BY w, id", "LIMIT '5'"]),
+        ("SELECT DISTINCT v FROM t", &["SELECT DISTINCT v"]),
+        ("SELECT count(DISTINCT id) FROM t", &["count(DISTINCT id)"]),
+        ("SELECT count(DISTINCT w) FROM t", &["GROUP BY w"]),
+        ("SELECT t.w, u.n FROM t LEFT JOIN u ON u.t_id = t.id", &["LEFT JOIN"]),
+        ("SELECT r.name, sum(u.n) FROM u JOIN r ON r.id = u.n GROUP BY r.name", &["JOIN", "GROUP BY r.name"]),
+        ("SELECT u.n FROM u LEFT JOIN r ON r.id = u.n", &["LEFT JOIN"]),
+        ("SELECT id FROM t WHERE NOT EXISTS (SELECT 1 FROM u WHERE u.t_id = t.id)", &["NOT (EXISTS"]),
+        ("SELECT id FROM t WHERE id IN (SELECT t_id FROM u GROUP BY t_id HAVING count(*) > 2)", &["HAVING"]),
+        ("SELECT max(x.c) FROM (SELECT t_id, count(*) AS c FROM u GROUP BY t_id) x", &["max(", "GROUP BY u.t_id"]),
+        ("SELECT t_id, rank() OVER (PARTITION BY t_id ORDER BY n) FROM u", &["rank() OVER"]),
+        ("SELECT id FROM t UNION SELECT t_id FROM u", &["UNION"]),
+        ("SELECT stddev(u.n) FROM t JOIN u ON u.t_id = t.id", &["Aggregate", "JOIN"]),
+    ];
+    for (sql, parts) in pushed {
+        let text = explain(&mut here, "COSTS OFF", sql);
+        contains_all(&text, &["Tier: pushdown"]);
+        assert_eq!(text.matches("Foreign Scan").count(), 1, "{text}");
+        contains_all(&text.replace("\n    ", " "), parts);
+    }
+}
+
+#[test]
+fn what_cannot_be_split_says_why() {
+    let (_cluster, mut here) = start_joined();
+    for (sql, reason) in [
+        ("SELECT t.id FROM t JOIN u ON u.n = t.id", "not joined on their shard keys"),
+        ("SELECT t.id FROM t JOIN other o ON o.id = t.id", "not colocated"),
+        ("SELECT r.id FROM r LEFT JOIN u ON u.n = r.id", "keeps rows of a reference table"),
+        ("SELECT id FROM r WHERE NOT EXISTS (SELECT 1 FROM u WHERE u.n = r.id)", "reads a distributed table"),
+        ("SELECT id FROM t WHERE id NOT IN (SELECT t_id FROM u)", "another shard key"),
+        ("SELECT stddev(id) FROM t", "\"stddev\" cannot be split"),
+        ("SELECT v, rank() OVER (PARTITION BY v) FROM t", "not partitioned by the shard key"),
+        ("SELECT t.id FROM t, local l WHERE l.id = t.id", "only on the coordinator"),
+        ("SELECT id, random() FROM t", "volatile"),
+        ("SELECT id FROM t FOR UPDATE", "locks"),
+        ("SELECT count(*) FROM t TABLESAMPLE bernoulli (10)", "samples"),
+    ] {
+        let text = explain(&mut here, "COSTS OFF, VERBOSE", sql);
+        contains_all(&text, &["Tier: fallback", "Not Pushed Down Because", reason]);
+    }
+}
+
+#[test]
+fn each_kind_of_pushdown_can_be_switched_off() {
+    let (_cluster, mut here) = start_joined();
+    for (setting, sql) in [
+        ("enable_pushdown", "SELECT id FROM t"),
+        ("enable_join_pushdown", "SELECT count(*) FROM t JOIN u ON u.t_id = t.id"),
+        ("enable_aggregate_pushdown", "SELECT count(*) FROM t"),
+    ] {
+        contains_all(&explain(&mut here, "COSTS OFF", sql), &["Tier: pushdown"]);
+        here.batch_execute(&format!("SET sharding.{setting} = off")).unwrap();
+        let text = explain(&mut here, "COSTS OFF, VERBOSE", sql);
+        contains_all(&text, &["Tier: fallback", setting]);
+        here.batch_execute(&format!("RESET sharding.{setting}")).unwrap();
+    }
+    here.batch_execute("SET sharding.enable_sort_pushdown = off").unwrap();
+    let text = explain(&mut here, "COSTS OFF", "SELECT id FROM t ORDER BY w LIMIT 3");
+    assert!(!text.contains("ORDER BY"), "{text}");
+}
+
+#[test]
+fn a_part_of_a_query_is_pushed_down() {
+    let (_cluster, mut here) = start_joined();
+    let text = explain(
+        &mut here,
+        "COSTS OFF",
+        "SELECT l.id, x.c FROM local l JOIN (SELECT v, count(*) AS c FROM t GROUP BY v) x ON x.v = l.id",
+    );
+    contains_all(&text, &["Tier: pushdown", "GROUP BY v", "Seq Scan on local"]);
+}

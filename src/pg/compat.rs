@@ -492,3 +492,106 @@ pub unsafe fn attributes(desc: pg_sys::TupleDesc) -> *mut pg_sys::FormData_pg_at
         }
     }
 }
+
+/// A foreign path for an upper relation, without order.
+pub unsafe fn create_foreign_upper_path(
+    root: *mut pg_sys::PlannerInfo,
+    rel: *mut pg_sys::RelOptInfo,
+    target: *mut pg_sys::PathTarget,
+    rows: f64,
+    startup: f64,
+    total: f64,
+    private: *mut pg_sys::List,
+) -> *mut pg_sys::ForeignPath {
+    use std::ptr::null_mut;
+    // SAFETY: called while the relation is planned.
+    unsafe {
+        #[cfg(any(feature = "pg15", feature = "pg16"))]
+        {
+            pg_sys::create_foreign_upper_path(root, rel, target, rows, startup, total, null_mut(), null_mut(), private)
+        }
+        #[cfg(feature = "pg17")]
+        {
+            pg_sys::create_foreign_upper_path(
+                root,
+                rel,
+                target,
+                rows,
+                startup,
+                total,
+                null_mut(),
+                null_mut(),
+                null_mut(),
+                private,
+            )
+        }
+        #[cfg(feature = "pg18")]
+        {
+            pg_sys::create_foreign_upper_path(
+                root,
+                rel,
+                target,
+                rows,
+                0,
+                startup,
+                total,
+                null_mut(),
+                null_mut(),
+                null_mut(),
+                private,
+            )
+        }
+    }
+}
+
+/// Writes GROUP BY's expressions back to where 18's RTE_GROUP stands for them.
+pub unsafe fn flatten_groups(query: *mut pg_sys::Query) {
+    #[cfg(not(feature = "pg18"))]
+    let _ = query;
+    #[cfg(feature = "pg18")]
+    // SAFETY: the query is a private copy.
+    unsafe {
+        if !(*query).hasGroupRTE {
+            return;
+        }
+        let none = std::ptr::null_mut();
+        (*query).targetList = pg_sys::flatten_group_exprs(none, query, (*query).targetList.cast()).cast();
+        (*query).havingQual = pg_sys::flatten_group_exprs(none, query, (*query).havingQual);
+        (*query).hasGroupRTE = false;
+        for rte in crate::pg::tree::items::<pg_sys::RangeTblEntry>((*query).rtable) {
+            if (*rte).rtekind == pg_sys::RTEKind::RTE_GROUP {
+                (*rte).rtekind = pg_sys::RTEKind::RTE_RESULT;
+                (*rte).groupexprs = std::ptr::null_mut();
+            }
+        }
+    }
+}
+
+/// Empties a query's permission list (16 on): its new range table has no tables of its own.
+pub unsafe fn clear_permission_list(query: *mut pg_sys::Query) {
+    #[cfg(not(feature = "pg15"))]
+    // SAFETY: the query is a private copy.
+    unsafe {
+        (*query).rteperminfos = std::ptr::null_mut();
+    }
+    #[cfg(feature = "pg15")]
+    let _ = query;
+}
+
+/// Appends a copy of an entry of `from`'s range table to `to`'s, with its permissions.
+pub unsafe fn adopt_entry(rte: *mut pg_sys::RangeTblEntry, from: *mut pg_sys::Query, to: *mut pg_sys::Query) {
+    // SAFETY: `to` is a private copy.
+    unsafe {
+        let new = crate::pg::tree::copy(rte);
+        (*new).inFromCl = false;
+        #[cfg(not(feature = "pg15"))]
+        if (*rte).perminfoindex != 0 {
+            let info = pg_sys::getRTEPermissionInfo((*from).rteperminfos, rte);
+            (*to).rteperminfos = pg_sys::lappend((*to).rteperminfos, crate::pg::tree::copy(info).cast());
+            (*new).perminfoindex = (*(*to).rteperminfos).length as u32;
+        }
+        #[cfg(feature = "pg15")]
+        let _ = from;
+        (*to).rtable = pg_sys::lappend((*to).rtable, new.cast());
+    }
+}

@@ -47,6 +47,11 @@ pub unsafe fn scan(scan: &mut Scan, es: *mut pg_sys::ExplainState) {
         {
             text(es, c"Not Routed Because", &reason);
         }
+        if (*es).verbose
+            && let Some(reason) = scan.plan.not_pushed.clone()
+        {
+            text(es, c"Not Pushed Down Because", &reason);
+        }
         if (*es).analyze {
             for report in &scan.reports {
                 let line = if (*es).timing {

@@ -13,7 +13,7 @@ use crate::pg::query_tree::{deterministic, strip_relabel};
 use crate::pg::scan::{self, Scan};
 use crate::pg::shippable::{self, Vocabulary};
 use crate::pg::tree::{self, Node, Visit, items, list_of};
-use crate::pg::{catalog_cache, compat, explain, hash, planner, print, readers, scan_paths, tuple};
+use crate::pg::{catalog_cache, compat, explain, hash, planner, print, pushdown, readers, scan_paths, tuple};
 use crate::plan::remote::{Effect, RemotePlan, Source, Target, Tier};
 use pgrx::pg_sys;
 use std::ptr;
@@ -74,7 +74,12 @@ unsafe extern "C-unwind" fn plan(
     outer_plan: *mut pg_sys::Plan,
 ) -> *mut pg_sys::ForeignScan {
     // SAFETY: as above.
-    guarded(|| unsafe { make_plan(root, rel, relid, path, tlist, clauses, outer_plan) })
+    guarded(|| unsafe {
+        if relid == pg_sys::InvalidOid {
+            return pushdown::plan(root, path);
+        }
+        make_plan(root, rel, relid, path, tlist, clauses, outer_plan)
+    })
 }
 
 /// The filters that go to the node, those that stay, and the parameters of the former.
@@ -242,6 +247,7 @@ unsafe fn make_plan(
             relation: table,
             sets_tag: false,
             reason: planner::fallback_reason(),
+            not_pushed: planner::not_pushed_reason(),
         };
 
         let scan_tlist = list_of(

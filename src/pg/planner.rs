@@ -3,14 +3,16 @@
 //! 1. No sharded table: the next planner, after a look at the range table.
 //! 2. The router ([`route`]): the whole statement on one node (or, for a plain UPDATE or DELETE, the
 //!    same statement on every node of the table).
-//! 3. The fallback: Postgres plans, distributed tables being foreign tables to it
+//! 3. Pushdown ([`pushdown`]): what can be split over the nodes is a subquery that they run; Postgres plans
+//!    what is above.
+//! 4. The fallback: Postgres plans, distributed tables being foreign tables to it
 //!    ([`relation_info`]); then [`finish`] puts our nodes in place of those that touch rows.
 
 use crate::catalog::{ClusterMap, TableId};
 use crate::error::Result;
 use crate::pg::guard::{boundary, guarded};
 use crate::pg::tree::{self, Visit, items};
-use crate::pg::{catalog_cache, compat, finish, hooks, route};
+use crate::pg::{catalog_cache, compat, finish, hooks, pushdown, route};
 use pgrx::pg_sys;
 use std::cell::{Cell, RefCell};
 use std::ffi::{c_char, c_int};
@@ -20,6 +22,7 @@ struct Planning {
     written: Vec<TableId>,
     reads_only: bool,
     reason: Option<String>,
+    not_pushed: Option<String>,
 }
 
 thread_local! {
@@ -48,6 +51,11 @@ pub fn reads_only() -> bool {
 /// Why the router did not serve the statement being planned.
 pub fn fallback_reason() -> Option<String> {
     PLANNING.with(|p| p.borrow().last().and_then(|p| p.reason.clone()))
+}
+
+/// Why not all of the statement being planned runs on the nodes.
+pub fn not_pushed_reason() -> Option<String> {
+    PLANNING.with(|p| p.borrow().last().and_then(|p| p.not_pushed.clone()))
 }
 
 /// What the walk over a query found.
@@ -192,6 +200,8 @@ unsafe fn plan(
             }
             Err(reason) => reason,
         };
+        let rewritten = pushdown::rewrite(query, map, &tables);
+        let query = rewritten.query;
         PLANNING.with(|p| {
             p.borrow_mut().push(Planning {
                 written: tables.written.clone(),
@@ -199,6 +209,7 @@ unsafe fn plan(
                     && !tables.locks
                     && !pg_sys::contain_volatile_functions_not_nextval(query.cast()),
                 reason: Some(reason),
+                not_pushed: rewritten.reason.clone(),
             });
         });
         let _planned = Planned;
@@ -283,6 +294,9 @@ pub unsafe extern "C-unwind" fn upper_paths(
         // SAFETY: called by the planner when all paths of the join tree are made.
         unsafe {
             hooks::next_upper_paths(root, stage, input, output, extra);
+            if stage == pg_sys::UpperRelationKind::UPPERREL_FINAL {
+                pushdown::replace_paths(root, output);
+            }
             if stage != pg_sys::UpperRelationKind::UPPERREL_FINAL
                 || (*(*root).parse).commandType != pg_sys::CmdType::CMD_MERGE
             {

@@ -15,17 +15,17 @@ use std::collections::HashSet;
 pub struct Reader<'a> {
     map: &'a ClusterMap,
     /// Operator families of the shard keys in the query.
-    families: Vec<u32>,
+    pub families: Vec<u32>,
     /// The expressions behind [`Term::Value`].
     pub values: Vec<*mut Node>,
     relations: usize,
 }
 
 /// A query on the path from the top to where a Var stands, with the numbers of its relations.
-struct Frame {
-    query: *mut pg_sys::Query,
-    /// RelationIndex of range table entry 1.
-    base: usize,
+pub struct Frame {
+    pub query: *mut pg_sys::Query,
+    /// The number of range table entry 0, so to speak: entry n is relation `base + n`.
+    pub base: usize,
     /// Range table entries whose columns resolve into a simple subquery's own.
     inlined: std::collections::HashMap<u32, usize>,
 }
@@ -39,20 +39,36 @@ impl<'a> Reader<'a> {
 
     /// The level of a whole query.
     pub unsafe fn read(&mut self, query: *mut pg_sys::Query) -> Level {
-        let mut frames = Frames { all: Vec::new(), path: Vec::new() };
+        let mut frames = Frames::default();
         let mut level = Level::default();
         // SAFETY: `query` is analyzed and rewritten.
         unsafe { self.read_query(query, &mut frames, &mut level) };
         level
     }
 
+    /// The level of a query within others: `frames` are those around it.
+    pub unsafe fn read_within(&mut self, query: *mut pg_sys::Query, frames: &mut Frames) -> Level {
+        let mut level = Level::default();
+        // SAFETY: as above.
+        unsafe { self.read_query(query, frames, &mut level) };
+        level
+    }
+
+    /// A frame for a query whose parts the caller reads; it ends with [`Frames::leave`].
+    pub unsafe fn enter(&mut self, query: *mut pg_sys::Query, frames: &mut Frames) -> usize {
+        let base = self.relations;
+        // SAFETY: reads a list's length.
+        unsafe {
+            self.relations += if (*query).rtable.is_null() { 0 } else { (*(*query).rtable).length as usize };
+        }
+        frames.push(Frame { query, base, inlined: Default::default() })
+    }
+
     /// Adds a query's own facts and tables to `level`, what is below as inner levels.
     unsafe fn read_query(&mut self, query: *mut pg_sys::Query, frames: &mut Frames, level: &mut Level) -> usize {
         // SAFETY: range tables and jointrees of an analyzed query are well formed.
         unsafe {
-            let base = self.relations;
-            self.relations += if (*query).rtable.is_null() { 0 } else { (*(*query).rtable).length as usize };
-            let frame = frames.push(Frame { query, base, inlined: Default::default() });
+            let frame = self.enter(query, frames);
             for cte in items::<pg_sys::CommonTableExpr>((*query).cteList) {
                 if let Some(q) = node_as!((*cte).ctequery, T_Query) {
                     let mut inner = Level::default();
@@ -81,7 +97,7 @@ impl<'a> Reader<'a> {
                 self.read_query(sub, frames, &mut inner);
                 level.inner.push(inner);
             }
-            frames.path.pop();
+            frames.leave();
             frame
         }
     }
@@ -195,6 +211,13 @@ impl<'a> Reader<'a> {
     }
 
     unsafe fn read_quals(&mut self, quals: *mut Node, frames: &mut Frames, level: &mut Level) {
+        // SAFETY: quals are expressions of the innermost query.
+        level.equalities.extend(unsafe { self.equalities(quals, frames) });
+    }
+
+    /// The equalities among the conjuncts of a condition.
+    pub unsafe fn equalities(&mut self, quals: *mut Node, frames: &Frames) -> Vec<(Term, Term)> {
+        let mut found = Vec::new();
         let mut list = Vec::new();
         // SAFETY: quals are expressions of the innermost query.
         unsafe {
@@ -212,15 +235,16 @@ impl<'a> Reader<'a> {
                     }
                     if let (Some(a), Some(b)) = (self.term(args[0], family, frames), self.term(args[1], family, frames))
                     {
-                        level.equalities.push((a, b));
+                        found.push((a, b));
                     }
                 }
             }
         }
+        found
     }
 
     /// The term that an operand is: a column, or a value that the coordinator knows.
-    unsafe fn term(&mut self, node: *mut Node, family: u32, frames: &Frames) -> Option<Term> {
+    pub unsafe fn term(&mut self, node: *mut Node, family: u32, frames: &Frames) -> Option<Term> {
         // SAFETY: the operand belongs to the innermost query.
         unsafe {
             let node = strip_relabel(node);
@@ -241,7 +265,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A column of a frame, looked up through joins and inlined subqueries.
-    unsafe fn resolve(&mut self, frame: usize, varno: u32, attno: i16, family: u32, frames: &Frames) -> Option<Term> {
+    pub unsafe fn resolve(&self, frame: usize, varno: u32, attno: i16, family: u32, frames: &Frames) -> Option<Term> {
         // SAFETY: varno and attno are valid in the frame's query.
         unsafe {
             let f = &frames.all[frame];
@@ -272,26 +296,32 @@ impl<'a> Reader<'a> {
     }
 }
 
-struct Frames {
-    all: Vec<Frame>,
+/// The queries that were read, and the path to the innermost one.
+#[derive(Default)]
+pub struct Frames {
+    pub all: Vec<Frame>,
     /// Indexes into `all`, outermost first.
-    path: Vec<usize>,
+    pub path: Vec<usize>,
 }
 
 impl Frames {
+    pub fn leave(&mut self) {
+        self.path.pop();
+    }
+
     fn push(&mut self, frame: Frame) -> usize {
         self.all.push(frame);
         self.path.push(self.all.len() - 1);
         self.all.len() - 1
     }
 
-    fn innermost(&self) -> usize {
+    pub fn innermost(&self) -> usize {
         *self.path.last().unwrap_or(&0)
     }
 }
 
 /// A subquery that only joins and filters: conditions on its output are conditions on its input.
-unsafe fn is_simple(query: *mut pg_sys::Query) -> bool {
+pub unsafe fn is_simple(query: *mut pg_sys::Query) -> bool {
     // SAFETY: reads fields of an analyzed query.
     unsafe {
         let q = &*query;

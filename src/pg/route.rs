@@ -103,6 +103,7 @@ pub unsafe fn plan(
             relation: target.table(),
             sets_tag: (*query).canSetTag,
             reason: None,
+            not_pushed: None,
         };
         Ok(Ok(planned_stmt(query, &remote, &outputs, parameters.expressions, map)?))
     }

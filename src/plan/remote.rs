@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub enum Tier {
     /// The whole query on the one node that has the key.
     Router,
-    /// The whole statement on every node that has a shard of the table.
+    /// A query, or the whole statement, on every node that has a shard of the table.
     Pushdown,
     /// A scan of one table below a plan that Postgres made.
     Fallback,
@@ -100,8 +100,10 @@ pub struct RemotePlan {
     pub relation: TableId,
     /// The statement's rows count for the command tag (not a CTE's).
     pub sets_tag: bool,
-    /// Why it was not served by a cheaper tier.
+    /// Why it was not routed.
     pub reason: Option<String>,
+    /// Why not all of the statement was pushed down.
+    pub not_pushed: Option<String>,
 }
 
 impl RemotePlan {
@@ -132,6 +134,7 @@ mod tests {
             relation: TableId(7),
             sets_tag: true,
             reason: None,
+            not_pushed: None,
         };
         assert_eq!(RemotePlan::decode(&plan.encode().unwrap()).unwrap(), plan);
     }

@@ -10,7 +10,7 @@
 //! round. `FULL JOIN`'s conditions, and anything under OR, NOT or CASE, give no equality at all.
 
 use crate::catalog::TableId;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// A relation occurrence, numbered over the whole query.
 pub type RelationIndex = usize;
@@ -71,13 +71,57 @@ fn solve(level: &Level, known: &HashMap<Term, ValueIndex>, found: &mut Pins) -> 
     level.inner.iter().try_for_each(|inner| solve(inner, &below, found))
 }
 
+/// Whether every distributed table of a level is pinned to the one value that `known` columns of the
+/// outer row have: `value` must be the lowest of all.
+pub fn pinned_to(level: &Level, known: impl IntoIterator<Item = Term>, value: ValueIndex) -> Result<(), Unpinned> {
+    let known = known.into_iter().map(|term| (term, value)).collect();
+    let mut found = Pins::new();
+    solve(level, &known, &mut found)?;
+    match found.into_iter().find(|(_, v)| *v != value) {
+        Some((table, _)) => Err(Unpinned(table)),
+        None => Ok(()),
+    }
+}
+
 /// Union-find over terms.
 #[derive(Default)]
-struct Classes {
+pub struct Classes {
     parent: HashMap<Term, Term>,
 }
 
 impl Classes {
+    /// The classes that these equalities make.
+    pub fn of(equalities: &[(Term, Term)]) -> Classes {
+        let mut classes = Classes::default();
+        for (a, b) in equalities {
+            classes.unite(*a, *b);
+        }
+        classes
+    }
+
+    /// Whether a term of one side is in the class of a term of the other.
+    pub fn meet<'a>(&mut self, a: impl Iterator<Item = &'a Term>, b: impl Iterator<Item = &'a Term>) -> bool {
+        let roots: HashSet<Term> = a.map(|t| self.root(*t)).collect();
+        b.into_iter().any(|t| roots.contains(&self.root(*t)))
+    }
+
+    /// All columns that an equality puts into the class of one of these.
+    pub fn joined_with<'a>(&mut self, terms: impl Iterator<Item = &'a Term>) -> Vec<Term> {
+        let equated: Vec<Term> = self.parent.keys().copied().collect();
+        let wanted: Vec<Term> = terms.filter(|t| self.parent.contains_key(t)).copied().collect();
+        let roots: HashSet<Term> = wanted.into_iter().map(|t| self.root(t)).collect();
+        let members: Vec<(Term, Term)> = equated.into_iter().map(|t| (t, self.root(t))).collect();
+        let mut sizes: HashMap<Term, usize> = HashMap::new();
+        for (_, root) in &members {
+            *sizes.entry(*root).or_default() += 1;
+        }
+        members
+            .into_iter()
+            .filter(|(t, root)| roots.contains(root) && sizes[root] > 1 && matches!(t, Term::Column { .. }))
+            .map(|(t, _)| t)
+            .collect()
+    }
+
     fn root(&mut self, term: Term) -> Term {
         let mut at = term;
         loop {

@@ -43,6 +43,7 @@ pub fn start(nodes: usize) -> Result<(Servers, Running), String> {
     }
     let plain = Plain::start();
     let cluster = Cluster::start(nodes);
+    configure(&cluster)?;
     let endpoint = |port| Endpoint::local(port, "app");
     let servers = Servers {
         plain: endpoint(plain.port()),
@@ -51,6 +52,19 @@ pub fn start(nodes: usize) -> Result<(Servers, Running), String> {
         stand_in: false,
     };
     Ok((servers, Running { plain: Some(plain), cluster: Some(cluster) }))
+}
+
+/// Settings of the coordinator's database: `SHARDING_GUC="sharding.enable_pushdown=off work_mem=64kB"`.
+fn configure(cluster: &Cluster) -> Result<(), String> {
+    let settings = std::env::var("SHARDING_GUC").unwrap_or_default();
+    let mut client = cluster.client();
+    for setting in settings.split_whitespace() {
+        let (name, value) = setting.split_once('=').ok_or("SHARDING_GUC is a list of name=value")?;
+        client
+            .batch_execute(&format!("ALTER DATABASE app SET {name} = '{value}'"))
+            .map_err(|error| format!("SHARDING_GUC: {setting}: {error}"))?;
+    }
+    Ok(())
 }
 
 fn from_environment() -> Result<Option<Servers>, String> {

@@ -1,0 +1,395 @@
+//! Tier 3: a query, or a subquery of it, goes once to each node; what is left is planned by Postgres.
+//!
+//! ```text
+//! SELECT city, count(*) FROM people p JOIN visits v USING (id) GROUP BY city;
+//!
+//! HashAggregate  (city, sum of counts)                    Postgres, here
+//!   -> Foreign Scan                                       Tier: pushdown
+//!        SELECT city, count(*) FROM people p JOIN visits v USING (id) GROUP BY city    on each node
+//! ```
+//!
+//! - [`place`]: is each row of the answer on one node? (the rules: [`crate::plan::pushdown`])
+//! - [`split`]: the nodes' query and the one above; [`aggregate`], [`columns`]
+//! - [`stand_in`]: how the planner sees the former
+//!
+//! Where the whole query cannot be split, its subqueries may be: those that group, aggregate or cut off
+//! rows, and look at nothing outside. Plain ones are left to the planner, which joins them better
+//! with what is around them. A query that is not pushed down at all says why (EXPLAIN VERBOSE).
+
+mod aggregate;
+mod columns;
+mod place;
+mod shape;
+mod split;
+mod stand_in;
+
+pub use stand_in::{plan, replace_paths};
+
+use crate::catalog::{ClusterMap, TableId};
+use crate::node_as;
+use crate::pg::foreign_scan::parameter_of;
+use crate::pg::gucs;
+use crate::pg::params::{Parameters, Volatile};
+use crate::pg::planner::Tables;
+use crate::pg::print;
+use crate::pg::query_tree::{deterministic, is_simple, strip_relabel};
+use crate::pg::shippable::{self, Vocabulary};
+use crate::pg::tree::{self, Node, Visit, items};
+use crate::plan::pushdown::Place;
+use crate::plan::remote::{Effect, RemotePlan, Target, Tier};
+use pgrx::pg_sys;
+use place::{Block, Reading, Reason, Rows};
+use split::Halves;
+use std::rc::Rc;
+
+/// A statement for the nodes.
+pub struct Pushed {
+    plan: RemotePlan,
+    /// The values of its parameters.
+    expressions: Vec<*mut Node>,
+    /// Subqueries whose values are among them: `PARAM_EXEC` -1 - i stands for number i.
+    values: Vec<*mut pg_sys::SubLink>,
+    /// Rows of several nodes may be merged above: an estimate of rows is per node.
+    partial: bool,
+    /// How many rows a node sends at most.
+    limit: Option<f64>,
+}
+
+/// A query with parts of it pushed down.
+pub struct Rewritten {
+    pub query: *mut pg_sys::Query,
+    /// Why not the whole query.
+    pub reason: Option<Reason>,
+    _run: stand_in::Run,
+}
+
+/// Pushes down what can be. The query itself is not changed.
+pub unsafe fn rewrite(query: *mut pg_sys::Query, map: &ClusterMap, tables: &Tables) -> Rewritten {
+    // SAFETY: `query` is analyzed, rewritten and locked.
+    unsafe {
+        let unchanged = |reason: Option<Reason>| Rewritten { query, reason, _run: stand_in::Run::enter(vec![]) };
+        if !gucs::PUSHDOWN.get() {
+            return unchanged(Some("sharding.enable_pushdown is off".into()));
+        }
+        if let Some(reason) = refuses(query, tables) {
+            return unchanged(Some(reason));
+        }
+        let copy = tree::copy(query);
+        shape::flatten_groups(copy);
+        let mut rewriter = Rewriter { map, tables, vocabulary: Vocabulary::default(), pushed: Vec::new() };
+        for t in tables.distributed.iter().chain(&tables.reference) {
+            rewriter.vocabulary.add_table(pg_sys::Oid::from(t.0));
+        }
+        match rewriter.block(copy) {
+            Ok(outer) => Rewritten { query: outer, reason: None, _run: stand_in::Run::enter(rewriter.pushed) },
+            Err(reason) => {
+                rewriter.parts(copy);
+                if rewriter.pushed.is_empty() {
+                    return unchanged(Some(reason));
+                }
+                Rewritten { query: copy, reason: Some(reason), _run: stand_in::Run::enter(rewriter.pushed) }
+            }
+        }
+    }
+}
+
+fn refuses(query: *mut pg_sys::Query, tables: &Tables) -> Option<Reason> {
+    // SAFETY: reads an analyzed query.
+    let command = unsafe { (*query).commandType };
+    if command != pg_sys::CmdType::CMD_SELECT || tables.modifies {
+        return Some("it modifies data".into());
+    }
+    if tables.locks {
+        return Some("it locks rows".into());
+    }
+    if tables.secured {
+        return Some("row security or a security barrier applies".into());
+    }
+    tables.only.then(|| "a distributed table is named with ONLY".into())
+}
+
+struct Rewriter<'a> {
+    map: &'a ClusterMap,
+    tables: &'a Tables,
+    vocabulary: Vocabulary,
+    pushed: Vec<Rc<Pushed>>,
+}
+
+impl Rewriter<'_> {
+    /// What stands for the query if it is pushed down.
+    unsafe fn block(&mut self, query: *mut pg_sys::Query) -> Result<*mut pg_sys::Query, Reason> {
+        // SAFETY: a private copy of an analyzed query that looks at nothing outside.
+        unsafe {
+            let mut reading = Reading::new(self.map, &self.tables.distributed);
+            if !(*query).setOperations.is_null() {
+                return self.set_operation(query, &mut reading);
+            }
+            let block = reading.block(query)?;
+            if block.place == Place::Everywhere {
+                return Err("it reads no distributed table".into());
+            }
+            let joins = reading.relations > 1;
+            if joins && !gucs::JOIN_PUSHDOWN.get() {
+                return Err("sharding.enable_join_pushdown is off".into());
+            }
+            let distinct = !(*query).distinctClause.is_null();
+            let groups = shape::groups(query);
+            let mut why = None;
+            if (groups || distinct) && !gucs::AGGREGATE_PUSHDOWN.get() {
+                why = Some("sharding.enable_aggregate_pushdown is off".to_string());
+            } else if (!groups || reading.completes_groups(query, &block)) && reading.completes_windows(query, &block) {
+                let repeats = distinct && !reading.completes_distinct(query, &block);
+                let halves = split::whole(query, repeats, gucs::SORT_PUSHDOWN.get());
+                match self.push(halves, &reading, Some(&block), false) {
+                    Ok(outer) => return Ok(outer),
+                    Err(reason) => why = Some(reason),
+                }
+            } else if groups {
+                let halves = split::aggregated(query, |e| reading.is_distinct_key(&block, e));
+                match halves.and_then(|h| self.push(h, &reading, Some(&block), true)) {
+                    Ok(outer) => return Ok(outer),
+                    Err(reason) => why = Some(reason),
+                }
+            }
+            if joins {
+                return split::rows(query).and_then(|h| self.push(h, &reading, Some(&block), false));
+            }
+            Err(why.unwrap_or_else(|| "a window is not partitioned by the shard key".into()))
+        }
+    }
+
+    unsafe fn set_operation(
+        &mut self,
+        query: *mut pg_sys::Query,
+        reading: &mut Reading,
+    ) -> Result<*mut pg_sys::Query, Reason> {
+        // SAFETY: as above.
+        unsafe {
+            let unlimited = tree::copy(query);
+            (*unlimited).limitCount = std::ptr::null_mut();
+            (*unlimited).limitOffset = std::ptr::null_mut();
+            let Rows::Split(_) = reading.query(unlimited)? else {
+                return Err("it reads no distributed table".into());
+            };
+            if !gucs::JOIN_PUSHDOWN.get() || !gucs::AGGREGATE_PUSHDOWN.get() {
+                return Err("sharding.enable_join_pushdown or sharding.enable_aggregate_pushdown is off".into());
+            }
+            self.push(split::whole(query, false, gucs::SORT_PUSHDOWN.get()), reading, None, false)
+        }
+    }
+
+    /// Registers the nodes' half and puts its stand-in below the other.
+    unsafe fn push(
+        &mut self,
+        halves: Halves,
+        reading: &Reading,
+        block: Option<&Block>,
+        partial: bool,
+    ) -> Result<*mut pg_sys::Query, Reason> {
+        // SAFETY: both halves are private copies.
+        unsafe {
+            let before = self.pushed.len();
+            let (inner, values) = self.take_values(halves.inner);
+            for link in shape::own_sublinks(halves.outer) {
+                (*link).subselect = self.part((*link).subselect.cast()).cast();
+            }
+            let table = reading.table.ok_or("it reads no distributed table")?;
+            let fit = unfit(inner).and_then(|()| self.has_only_sharded_tables(inner));
+            if let Err(reason) = fit {
+                self.pushed.truncate(before);
+                return Err(reason);
+            }
+            let mut parameters = Parameters::default();
+            let sent = parameters
+                .extract(tree::copy(inner).cast(), &self.vocabulary, Volatile::PerRow)
+                .cast::<pg_sys::Query>();
+            if let Some(reason) = shippable::why_not(sent.cast(), &self.vocabulary) {
+                self.pushed.truncate(before);
+                return Err(reason);
+            }
+            let count = parameters.expressions.len();
+            let target = match block {
+                Some(block) => self.target(sent, table, reading, block, &mut parameters),
+                None => Target::All { table },
+            };
+            let limit = node_as!((*inner).limitCount, T_Const).map(|c| {
+                let c = c.cast::<pg_sys::Const>();
+                if (*c).constisnull { f64::MAX } else { (*c).constvalue.value() as i64 as f64 }
+            });
+            let plan = RemotePlan {
+                tier: Tier::Pushdown,
+                sql: print::query_text(tree::copy(sent)),
+                shard_sql: None,
+                // Planned with its values each time: what it takes to run is more.
+                keep: None,
+                sent: count,
+                target,
+                effect: Effect::Read { alone: false, snapshot: false },
+                columns: Vec::new(),
+                relation: table,
+                sets_tag: false,
+                reason: None,
+                not_pushed: None,
+            };
+            let stand_in = stand_in::subquery(inner, self.pushed.len());
+            stand_in::put_below(halves.outer, stand_in);
+            self.pushed.push(Rc::new(Pushed { plan, expressions: parameters.expressions, values, partial, limit }));
+            Ok(halves.outer)
+        }
+    }
+
+    /// Subqueries that are one value for the statement become parameters; they are planned, and pushed down
+    /// themselves, on the coordinator.
+    unsafe fn take_values(&mut self, inner: *mut pg_sys::Query) -> (*mut pg_sys::Query, Vec<*mut pg_sys::SubLink>) {
+        let mut values = Vec::new();
+        let map = self.map;
+        // SAFETY: a private copy is changed.
+        unsafe {
+            let inner = tree::mutate(inner.cast(), |n| match node_as!(n, T_SubLink) {
+                Some(link) if shape::is_statement_value(link.cast(), map) => {
+                    let param = tree::make::<pg_sys::Param>(pg_sys::NodeTag::T_Param);
+                    (*param).paramkind = pg_sys::ParamKind::PARAM_EXEC;
+                    (*param).paramid = -1 - values.len() as i32;
+                    (*param).paramtype = pg_sys::exprType(n);
+                    (*param).paramtypmod = pg_sys::exprTypmod(n);
+                    (*param).paramcollid = pg_sys::exprCollation(n);
+                    (*param).location = -1;
+                    values.push(tree::copy(link.cast::<pg_sys::SubLink>()));
+                    tree::Change::Replace(param.cast())
+                }
+                _ => tree::Change::Deeper,
+            });
+            for link in &values {
+                (**link).subselect = self.part((**link).subselect.cast()).cast();
+            }
+            (inner.cast(), values)
+        }
+    }
+
+    /// A CTE that nobody names is sent too, with its tables.
+    unsafe fn has_only_sharded_tables(&self, inner: *mut pg_sys::Query) -> Result<(), Reason> {
+        // SAFETY: a read-only walk.
+        unsafe {
+            let local = tree::walk(inner.cast(), |n| {
+                let local = node_as!(n, T_RangeTblEntry).is_some_and(|rte| {
+                    let rte = rte.cast::<pg_sys::RangeTblEntry>();
+                    (*rte).rtekind == pg_sys::RTEKind::RTE_RELATION
+                        && !shape::is_view(rte)
+                        && self.map.table(TableId((*rte).relid.to_u32())).is_none()
+                });
+                if local { Visit::Stop } else { Visit::Deeper }
+            });
+            if local { Err("it names a table that is only on the coordinator".into()) } else { Ok(()) }
+        }
+    }
+
+    /// The nodes that can have rows: a condition on a shard key holds for all tables of the join.
+    unsafe fn target(
+        &self,
+        sent: *mut pg_sys::Query,
+        table: TableId,
+        reading: &Reading,
+        block: &Block,
+        parameters: &mut Parameters,
+    ) -> Target {
+        let all = Target::All { table };
+        // SAFETY: conditions of the statement that is sent.
+        unsafe {
+            let Ok(class) = crate::pg::hash::key_class(table) else { return all };
+            let mut conditions = Vec::new();
+            shape::inner_conditions((*sent).jointree.cast(), &mut conditions);
+            let mut list = None;
+            for condition in conditions {
+                if let Some(op) = node_as!(condition, T_OpExpr) {
+                    let op = op.cast::<pg_sys::OpExpr>();
+                    let args = items::<Node>((*op).args);
+                    if args.len() != 2
+                        || pg_sys::get_op_opfamily_strategy((*op).opno, class.family) != 1
+                        || !deterministic((*op).inputcollid)
+                    {
+                        continue;
+                    }
+                    for (key, value) in [(args[0], args[1]), (args[1], args[0])] {
+                        if reading.is_key(block, key)
+                            && let Some(parameter) = parameter_of(strip_relabel(value), parameters)
+                        {
+                            return Target::Key { table, parameter };
+                        }
+                    }
+                } else if let Some(op) = node_as!(condition, T_ScalarArrayOpExpr) {
+                    let op = op.cast::<pg_sys::ScalarArrayOpExpr>();
+                    let args = items::<Node>((*op).args);
+                    if (*op).useOr
+                        && args.len() == 2
+                        && list.is_none()
+                        && pg_sys::get_op_opfamily_strategy((*op).opno, class.family) == 1
+                        && deterministic((*op).inputcollid)
+                        && reading.is_key(block, args[0])
+                    {
+                        list = parameter_of(args[1], parameters);
+                    }
+                }
+            }
+            list.map_or(all, |parameter| Target::Keys { table, parameter })
+        }
+    }
+
+    /// Pushes down subqueries that make few rows of many.
+    unsafe fn parts(&mut self, query: *mut pg_sys::Query) {
+        // SAFETY: the private copy is changed in place.
+        unsafe {
+            for rte in items::<pg_sys::RangeTblEntry>((*query).rtable) {
+                if (*rte).rtekind == pg_sys::RTEKind::RTE_SUBQUERY {
+                    (*rte).subquery = self.part((*rte).subquery);
+                }
+            }
+            for cte in items::<pg_sys::CommonTableExpr>((*query).cteList) {
+                if let Some(q) = node_as!((*cte).ctequery, T_Query)
+                    && !(*cte).cterecursive
+                {
+                    (*cte).ctequery = self.part(q.cast()).cast();
+                }
+            }
+            for link in shape::own_sublinks(query) {
+                (*link).subselect = self.part((*link).subselect.cast()).cast();
+            }
+        }
+    }
+
+    unsafe fn part(&mut self, query: *mut pg_sys::Query) -> *mut pg_sys::Query {
+        // SAFETY: as above.
+        unsafe {
+            if !is_simple(query)
+                && shape::reads_distributed(query.cast(), self.map)
+                && !shape::is_correlated(query)
+                && let Ok(outer) = self.block(query)
+            {
+                (*outer).canSetTag = (*query).canSetTag;
+                return outer;
+            }
+            self.parts(query);
+            query
+        }
+    }
+}
+
+/// What no node may compute, or could not send.
+unsafe fn unfit(inner: *mut pg_sys::Query) -> Result<(), Reason> {
+    // SAFETY: reads an analyzed query.
+    unsafe {
+        if pg_sys::contain_volatile_functions(inner.cast()) {
+            return Err("it uses a volatile function".into());
+        }
+        for entry in items::<pg_sys::TargetEntry>((*inner).targetList) {
+            let kind = pg_sys::exprType((*entry).expr.cast());
+            if matches!(kind, pg_sys::RECORDOID | pg_sys::RECORDARRAYOID) {
+                return Err("it returns an anonymous row".into());
+            }
+        }
+        let system = tree::walk(inner.cast(), |n| {
+            let found = node_as!(n, T_Var).is_some_and(|v| (*v.cast::<pg_sys::Var>()).varattno < 0);
+            if found { Visit::Stop } else { Visit::Deeper }
+        });
+        if system { Err("it uses a system column".into()) } else { Ok(()) }
+    }
+}

@@ -1,0 +1,291 @@
+//! The nodes' query as Postgres's planner sees it: a subquery with one way to run it, a `ForeignScan`.
+//!
+//! The subquery is a copy of what the nodes run, so that its columns, row estimates, locks, permission
+//! checks and plan invalidation are Postgres's own business. `OFFSET 0` fences it off: no condition
+//! moves in, no table out. When its planning ends (`UPPERREL_FINAL`), the paths that Postgres found for
+//! reading the tables one by one give way to ours. The mark in `queryId`, a field that no part of
+//! planning reads, tells which statement is meant.
+//!
+//! Its own subqueries in expressions would be planned for nothing: they are replaced by constants, and
+//! their tables kept in the range table.
+
+use super::Pushed;
+use crate::catalog::TableId;
+use crate::error::Result;
+use crate::node_as;
+use crate::pg::guard::boundary;
+use crate::pg::tree::{self, Change, Node, Visit, items, list_of};
+use crate::pg::{catalog_cache, compat, planner, scan};
+use crate::plan::remote::{Effect, Source, Target};
+use pgrx::pg_sys;
+use std::cell::RefCell;
+use std::ptr;
+use std::rc::Rc;
+
+/// The upper bits of a mark; the lower 16 are an index.
+const MARK: u64 = 0x5AAD_1A95_E7C3_0000;
+const INDEX: u64 = 0xFFFF;
+
+/// Costs as in `scan_paths`: of a statement to a node, and of one row over the wire.
+const STATEMENT_COST: f64 = 100.0;
+const ROW_COST: f64 = 0.02;
+
+thread_local! {
+    /// The statements of the planner runs under way, innermost last.
+    static PUSHED: RefCell<Vec<Vec<Rc<Pushed>>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// While it lives, the planner finds the statements of this run.
+pub struct Run(());
+
+impl Run {
+    pub fn enter(pushed: Vec<Rc<Pushed>>) -> Run {
+        PUSHED.with(|p| p.borrow_mut().push(pushed));
+        Run(())
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        PUSHED.with(|p| p.borrow_mut().pop());
+    }
+}
+
+fn pushed(index: usize) -> Option<Rc<Pushed>> {
+    PUSHED.with(|p| p.borrow().last().and_then(|run| run.get(index).cloned()))
+}
+
+/// The subquery for statement `index`, which runs `inner`.
+pub unsafe fn subquery(inner: *mut pg_sys::Query, index: usize) -> *mut pg_sys::Query {
+    // SAFETY: a copy is changed.
+    unsafe {
+        let dropped = sublinks_below(inner);
+        let query = tree::mutate(inner.cast(), |n| match node_as!(n, T_SubLink) {
+            Some(link) => Change::Replace(constant_for(link.cast())),
+            None if is_value(n) => Change::Replace(
+                pg_sys::makeNullConst(pg_sys::exprType(n), pg_sys::exprTypmod(n), pg_sys::exprCollation(n)).cast(),
+            ),
+            None => Change::Deeper,
+        })
+        .cast::<pg_sys::Query>();
+        // A CTE that only they named is not planned either.
+        let ctes = if dropped.is_empty() { vec![] } else { cte_queries(inner) };
+        for sub in dropped.into_iter().chain(ctes) {
+            adopt_tables(sub, query);
+        }
+        (*query).sortClause = ptr::null_mut();
+        (*query).limitCount = ptr::null_mut();
+        (*query).limitOption = pg_sys::LimitOption::LIMIT_OPTION_DEFAULT;
+        let zero = pg_sys::Datum::from(0i64);
+        (*query).limitOffset = pg_sys::makeConst(pg_sys::INT8OID, -1, pg_sys::InvalidOid, 8, zero, false, true).cast();
+        (*query).queryId = (MARK | index as u64) as _;
+        query
+    }
+}
+
+/// A parameter that stands for a subquery's value.
+unsafe fn is_value(node: *mut Node) -> bool {
+    // SAFETY: the tag says what it is.
+    unsafe {
+        node_as!(node, T_Param).is_some_and(|p| {
+            let p = p.cast::<pg_sys::Param>();
+            (*p).paramkind == pg_sys::ParamKind::PARAM_EXEC && (*p).paramid < 0
+        })
+    }
+}
+
+/// A parameter's expression; the subqueries in it become InitPlans of the stand-in.
+unsafe fn planned(root: *mut pg_sys::PlannerInfo, expr: *mut Node, values: &[*mut pg_sys::SubLink]) -> *mut Node {
+    // SAFETY: expressions and subqueries are copied; `root` has not been finished yet.
+    unsafe {
+        let expr = tree::mutate(expr, |n| {
+            if !is_value(n) {
+                return Change::Deeper;
+            }
+            match values.get((-1 - (*n.cast::<pg_sys::Param>()).paramid) as usize) {
+                Some(link) => Change::Replace(tree::copy(*link).cast()),
+                None => Change::Deeper,
+            }
+        });
+        let expr = if values.is_empty() { expr } else { boundary(|| SS_process_sublinks(root, expr, false)) };
+        pg_sys::expression_planner(expr.cast()).cast()
+    }
+}
+
+unsafe extern "C-unwind" {
+    fn SS_process_sublinks(root: *mut pg_sys::PlannerInfo, expr: *mut Node, is_qual: bool) -> *mut Node;
+}
+
+unsafe fn sublinks_below(query: *mut pg_sys::Query) -> Vec<*mut pg_sys::Query> {
+    let mut found = Vec::new();
+    // SAFETY: a read-only walk.
+    unsafe {
+        tree::walk(query.cast(), |n| {
+            if let Some(link) = node_as!(n, T_SubLink) {
+                found.push((*link.cast::<pg_sys::SubLink>()).subselect.cast());
+            }
+            Visit::Deeper
+        });
+    }
+    found
+}
+
+unsafe fn cte_queries(query: *mut pg_sys::Query) -> Vec<*mut pg_sys::Query> {
+    // SAFETY: reads an analyzed query.
+    unsafe { items::<pg_sys::CommonTableExpr>((*query).cteList).into_iter().map(|c| (*c).ctequery.cast()).collect() }
+}
+
+/// Keeps the tables that a dropped subquery reads, for locks, permissions and invalidation.
+unsafe fn adopt_tables(from: *mut pg_sys::Query, to: *mut pg_sys::Query) {
+    // SAFETY: `to` is a private copy.
+    unsafe {
+        let mut queries: Vec<*mut pg_sys::Query> = Vec::new();
+        tree::walk(from.cast(), |n| {
+            if let Some(q) = node_as!(n, T_Query) {
+                queries.push(q.cast());
+            }
+            Visit::Deeper
+        });
+        for query in queries {
+            for rte in items::<pg_sys::RangeTblEntry>((*query).rtable) {
+                if (*rte).rtekind == pg_sys::RTEKind::RTE_RELATION {
+                    compat::adopt_entry(rte, query, to);
+                }
+            }
+        }
+    }
+}
+
+/// A constant of the type of a subquery's result.
+unsafe fn constant_for(link: *mut pg_sys::SubLink) -> *mut Node {
+    // SAFETY: an analyzed SubLink.
+    unsafe {
+        let node = link.cast::<Node>();
+        let result = pg_sys::exprType(node);
+        if result == pg_sys::BOOLOID && (*link).subLinkType != pg_sys::SubLinkType::EXPR_SUBLINK {
+            return pg_sys::makeBoolConst(true, false);
+        }
+        pg_sys::makeNullConst(result, pg_sys::exprTypmod(node), pg_sys::exprCollation(node)).cast()
+    }
+}
+
+/// The range table entry and join tree of the query above.
+pub unsafe fn put_below(outer: *mut pg_sys::Query, subquery: *mut pg_sys::Query) {
+    // SAFETY: `outer` is a private copy.
+    unsafe {
+        let rte = tree::make::<pg_sys::RangeTblEntry>(pg_sys::NodeTag::T_RangeTblEntry);
+        let names = list_of(items::<pg_sys::TargetEntry>((*subquery).targetList).into_iter().map(|t| {
+            let name = if (*t).resname.is_null() { c"column".as_ptr().cast_mut() } else { (*t).resname };
+            pg_sys::makeString(pg_sys::pstrdup(name))
+        }));
+        (*rte).rtekind = pg_sys::RTEKind::RTE_SUBQUERY;
+        (*rte).subquery = subquery;
+        (*rte).eref = pg_sys::makeAlias(c"nodes".as_ptr(), names);
+        (*rte).alias = tree::copy((*rte).eref);
+        (*rte).inFromCl = true;
+        (*outer).rtable = list_of([rte]);
+        let reference = tree::make::<pg_sys::RangeTblRef>(pg_sys::NodeTag::T_RangeTblRef);
+        (*reference).rtindex = 1;
+        let from = tree::make::<pg_sys::FromExpr>(pg_sys::NodeTag::T_FromExpr);
+        (*from).fromlist = list_of([reference]);
+        (*outer).jointree = from;
+    }
+}
+
+/// At the end of a subquery's planning: if it is one of ours, our path is the only one.
+pub unsafe fn replace_paths(root: *mut pg_sys::PlannerInfo, output: *mut pg_sys::RelOptInfo) {
+    // SAFETY: called by the planner with its own structures.
+    unsafe {
+        let mark = (*(*root).parse).queryId as u64;
+        if mark & !INDEX != MARK {
+            return;
+        }
+        let index = (mark & INDEX) as usize;
+        let Some(pushed) = pushed(index) else { return };
+        let paths = items::<pg_sys::Path>((*output).pathlist);
+        let Some(local) = paths.into_iter().min_by(|a, b| (**a).total_cost.total_cmp(&(**b).total_cost)) else {
+            return;
+        };
+        let Some(map) = catalog_cache::cluster() else { return };
+        let Some((group, _)) = map.distribution(pushed.table()) else { return };
+        let nodes = if matches!(pushed.plan.target, Target::All { .. }) { group.nodes().len() as f64 } else { 1.0 };
+        let mut rows = if pushed.partial { (*local).rows * nodes } else { (*local).rows };
+        if let Some(limit) = pushed.limit {
+            rows = rows.min(limit * nodes);
+        }
+        let rows = rows.max(1.0);
+        (*output).serverid = pg_sys::Oid::from(group.shards[0].0);
+        (*output).fdwroutine = boundary(|| pg_sys::GetFdwRoutineByServerId((*output).serverid));
+        let startup = STATEMENT_COST * nodes;
+        let total = startup + rows * (pg_sys::cpu_tuple_cost + ROW_COST);
+        let exprs = list_of(pushed.expressions.iter().map(|e| planned(root, *e, &pushed.values)));
+        let private = list_of([pg_sys::makeInteger(index as i32).cast::<Node>(), exprs.cast()]);
+        let path = compat::create_foreign_upper_path(root, output, (*local).pathtarget, rows, startup, total, private);
+        (*path).path.parallel_safe = false;
+        (*output).pathlist = list_of([path]);
+        (*output).partial_pathlist = ptr::null_mut();
+    }
+}
+
+/// The plan of [`replace_paths`]'s path.
+pub unsafe fn plan(root: *mut pg_sys::PlannerInfo, path: *mut pg_sys::ForeignPath) -> Result<*mut pg_sys::ForeignScan> {
+    // SAFETY: called by the planner for an upper relation.
+    unsafe {
+        let private = items::<Node>((*path).fdw_private);
+        let index = (*private[0].cast::<pg_sys::Integer>()).ival as usize;
+        let Some(pushed) = pushed(index) else {
+            return Err(crate::error::Error::new(crate::error::sqlstate::INTERNAL, "a pushed statement is lost"));
+        };
+        // INTERSECT and EXCEPT have a column of their own behind those asked for.
+        let wanted = items::<Node>((*(*root).parse).targetList.cast()).len();
+        let exprs = items::<Node>((*(*path).path.pathtarget).exprs);
+        let mut sent: Vec<*mut Node> = Vec::new();
+        for (i, expr) in exprs.into_iter().take(wanted).enumerate() {
+            let twice = sent.iter().any(|s| pg_sys::equal((*s).cast(), expr.cast()));
+            // Without columns it may also be a parameter's value, which is not to be looked up in the tuple.
+            let alone = !pg_sys::contain_vars_of_level(expr, 0) && !pg_sys::contain_aggs_of_level(expr, 0);
+            sent.push(if twice || alone { nameless(expr, i) } else { expr });
+        }
+        let list = |exprs: &[*mut Node]| {
+            list_of(
+                exprs
+                    .iter()
+                    .enumerate()
+                    .map(|(i, e)| pg_sys::makeTargetEntry(tree::copy(*e).cast(), i as i16 + 1, ptr::null_mut(), false)),
+            )
+        };
+        let mut remote = pushed.plan.clone();
+        remote.columns = (0..sent.len()).map(Source::Remote).collect();
+        remote.effect = Effect::Read { alone: false, snapshot: planner::reads_only() };
+        Ok(pg_sys::make_foreignscan(
+            list(&sent),
+            ptr::null_mut(),
+            0,
+            private[1].cast(),
+            scan::private_list(&remote, 0)?,
+            list(&sent),
+            ptr::null_mut(),
+            ptr::null_mut(),
+        ))
+    }
+}
+
+/// An expression of the same type that is equal to no other and no constant: it is never evaluated, but
+/// found in the scan's tuple.
+unsafe fn nameless(expr: *mut Node, at: usize) -> *mut Node {
+    // SAFETY: nodes are fresh.
+    unsafe {
+        let number = pg_sys::Datum::from(at as i32);
+        let number = pg_sys::makeConst(pg_sys::INT4OID, -1, pg_sys::InvalidOid, 4, number, false, true);
+        let (result, typmod) = (pg_sys::exprType(expr), pg_sys::exprTypmod(expr));
+        let collation = pg_sys::exprCollation(expr);
+        let form = pg_sys::CoercionForm::COERCE_EXPLICIT_CAST;
+        pg_sys::makeRelabelType(number.cast(), result, typmod, collation, form).cast()
+    }
+}
+
+impl Pushed {
+    pub fn table(&self) -> TableId {
+        self.plan.target.table()
+    }
+}
