@@ -58,7 +58,7 @@ pub unsafe fn whole(query: *mut pg_sys::Query, repeats_distinct: bool, sorts: bo
             _ => ptr::null_mut(),
         };
         if (*inner).limitCount.is_null() {
-            (*inner).limitOption = pg_sys::LimitOption::LIMIT_OPTION_DEFAULT;
+            (*inner).limitOption = pg_sys::LimitOption::LIMIT_OPTION_COUNT;
         }
         if (!limited || (*inner).limitCount.is_null()) && !orders_duplicates {
             (*inner).sortClause = ptr::null_mut();
@@ -286,7 +286,7 @@ unsafe fn below(query: *mut pg_sys::Query, columns: &Columns) -> *mut pg_sys::Qu
         (*inner).sortClause = ptr::null_mut();
         (*inner).limitOffset = ptr::null_mut();
         (*inner).limitCount = ptr::null_mut();
-        (*inner).limitOption = pg_sys::LimitOption::LIMIT_OPTION_DEFAULT;
+        (*inner).limitOption = pg_sys::LimitOption::LIMIT_OPTION_COUNT;
         inner
     }
 }

@@ -75,7 +75,7 @@ pub unsafe fn subquery(inner: *mut pg_sys::Query, index: usize) -> *mut pg_sys::
         }
         (*query).sortClause = ptr::null_mut();
         (*query).limitCount = ptr::null_mut();
-        (*query).limitOption = pg_sys::LimitOption::LIMIT_OPTION_DEFAULT;
+        (*query).limitOption = pg_sys::LimitOption::LIMIT_OPTION_COUNT;
         let zero = pg_sys::Datum::from(0i64);
         (*query).limitOffset = pg_sys::makeConst(pg_sys::INT8OID, -1, pg_sys::InvalidOid, 8, zero, false, true).cast();
         (*query).queryId = (MARK | index as u64) as _;
