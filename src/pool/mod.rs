@@ -1,7 +1,7 @@
 //! The pool of connections as values and rules: who may use which connection when.
 //!
 //! What is shared between processes is an array of [`slot::Slot`]s (one per connection), of
-//! [`table::Pool`]s (one per node, user and credentials) and of [`table::Waiter`]s, all of atomics.
+//! [`pools::Pool`]s (one per node, user and credentials) and of [`pools::Waiter`]s, all of atomics.
 //! [`table::Table`] holds the rules. Sockets, processes and locks are in `pg::pool`.
 //!
 //! ```text
@@ -16,6 +16,7 @@
 
 pub mod backoff;
 pub mod message;
+pub mod pools;
 pub mod safe;
 #[cfg(test)]
 mod simulation;

@@ -1,8 +1,9 @@
 //! The table under many actors: one by one in any order with deaths in between, and all at once.
 
+use crate::pool::pools::PoolKey;
 use crate::pool::slot::{Owner, State};
 use crate::pool::stuck::is_stuck;
-use crate::pool::table::{Claim, GivenBack, Memory, PoolKey, Table, Wish};
+use crate::pool::table::{Claim, GivenBack, Memory, Table, Wish};
 use proptest::prelude::*;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};

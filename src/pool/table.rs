@@ -1,8 +1,8 @@
 //! The rules of the pool: who gets which connection, who waits, what becomes of a dead owner's.
 //!
 //! ```
-//! use sharding::pool::slot::Owner;
-//! use sharding::pool::table::{Claim, GivenBack, Memory, PoolKey, Wish};
+//! use sharding::pool::{pools::PoolKey, slot::Owner};
+//! use sharding::pool::table::{Claim, GivenBack, Memory, Wish};
 //! let memory = Memory::new(4, 4, 4);
 //! let (table, ann, bob) = (memory.table(), Owner(7), Owner(8));
 //! let all = table.exclusive();
@@ -28,77 +28,10 @@
 //! ([`is_safe`]); the first in the queue that may have it does. So transactions over several nodes do not
 //! wait for each other in a circle, and those that need one connection only do not notice.
 
+use crate::pool::pools::{Pool, PoolKey, Waiter};
 use crate::pool::safe::is_safe;
 use crate::pool::slot::{Facts, Owner, Slot, State, Word};
-use crate::pool::text::SharedText;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-
-/// What connections have in common that may stand for each other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PoolKey {
-    pub database: u32,
-    pub node: u32,
-    pub mapping: u32,
-    /// For what cannot run in a transaction.
-    pub outside: bool,
-    /// The same for pools of which one transaction may use several; 0: for none.
-    pub family: u64,
-    /// Hash of place and credentials.
-    pub fingerprint: u128,
-}
-
-/// The connections to one node as one user, their waiters and counters.
-#[derive(Debug, Default)]
-pub struct Pool {
-    used: AtomicBool,
-    pub database: AtomicU32,
-    pub node: AtomicU32,
-    pub mapping: AtomicU32,
-    pub outside: AtomicBool,
-    family: AtomicU64,
-    fingerprint: [AtomicU64; 2],
-    /// Slots that are not free.
-    open: AtomicU32,
-    /// Slots whose owner may come to need others.
-    bound: AtomicU32,
-    /// The length of the queue, its first and its last waiter (their place + 1).
-    waiting: AtomicU32,
-    first: AtomicU32,
-    last: AtomicU32,
-    /// Failed attempts to connect since the last one that succeeded, and when the last one failed.
-    pub failures: AtomicU32,
-    pub failed_at: AtomicI64,
-    pub counters: Counters,
-    pub node_name: SharedText<64>,
-    pub user: SharedText<64>,
-}
-
-/// What has happened in a pool. Leases are those of connections that are closed.
-#[derive(Debug, Default)]
-pub struct Counters {
-    pub leases: AtomicU64,
-    pub waits: AtomicU64,
-    pub wait_micros: AtomicU64,
-    pub opened: AtomicU64,
-    pub closed: AtomicU64,
-    pub failed: AtomicU64,
-}
-
-/// A place to wait in.
-#[derive(Debug, Default)]
-pub struct Waiter {
-    /// The waiting backend; 0: nobody.
-    owner: AtomicU32,
-    pool: AtomicU32,
-    next: AtomicU32,
-    previous: AtomicU32,
-    ticket: AtomicU64,
-    alone: AtomicBool,
-    /// What the waiter got, see [`Grant`].
-    granted: AtomicU64,
-    /// How to wake the waiter: whatever it put there.
-    latch: AtomicUsize,
-}
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// What a backend got that asked for a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -602,45 +535,5 @@ impl<'a> Exclusive<'a> {
             .iter()
             .filter(|slot| slot.word().owner().is_some() && slot.pool.load(Ordering::Relaxed) as usize == pool);
         (held.count() as u32) < limit
-    }
-}
-
-impl Pool {
-    pub fn key(&self) -> PoolKey {
-        let half = |i: usize| u128::from(self.fingerprint[i].load(Ordering::Relaxed));
-        PoolKey {
-            database: self.database.load(Ordering::Relaxed),
-            node: self.node.load(Ordering::Relaxed),
-            mapping: self.mapping.load(Ordering::Relaxed),
-            outside: self.outside.load(Ordering::Relaxed),
-            family: self.family.load(Ordering::Relaxed),
-            fingerprint: half(0) << 64 | half(1),
-        }
-    }
-
-    /// Whether nobody has, opens or waits for a connection.
-    fn is_empty(&self) -> bool {
-        self.open.load(Ordering::Relaxed) == 0 && self.waiting.load(Ordering::SeqCst) == 0
-    }
-
-    fn begin(&self, key: &PoolKey) {
-        self.database.store(key.database, Ordering::Relaxed);
-        self.node.store(key.node, Ordering::Relaxed);
-        self.mapping.store(key.mapping, Ordering::Relaxed);
-        self.outside.store(key.outside, Ordering::Relaxed);
-        self.family.store(key.family, Ordering::Relaxed);
-        self.fingerprint[0].store((key.fingerprint >> 64) as u64, Ordering::Relaxed);
-        self.fingerprint[1].store(key.fingerprint as u64, Ordering::Relaxed);
-        self.failures.store(0, Ordering::Relaxed);
-        let Counters { leases, waits, wait_micros, opened, closed, failed } = &self.counters;
-        for counter in [leases, waits, wait_micros, opened, closed, failed] {
-            counter.store(0, Ordering::Relaxed);
-        }
-        self.used.store(true, Ordering::Relaxed);
-    }
-
-    /// How many wait.
-    pub fn waiting(&self) -> u32 {
-        self.waiting.load(Ordering::SeqCst)
     }
 }

@@ -1,7 +1,7 @@
 //! How a backend gets a connection of the pool and gives it back.
 //!
 //! A backend keeps what it once had: the descriptor and the conversation's buffers stay with it when
-//! the slot is given back ([`PARKED`]), and serve again if the slot still has the same connection.
+//! the slot is given back (`PARKED`), and serve again if the slot still has the same connection.
 
 use crate::catalog::NodeId;
 use crate::error::{Error, Result, sqlstate};
@@ -16,9 +16,10 @@ use crate::pg::settings::Settings;
 use crate::pg::socket::Socket;
 use crate::pg::wait::{Event, Patience, wait_as};
 use crate::pool::message::{Address, Answer, Opening, Request};
+use crate::pool::pools::{Counters, PoolKey};
 use crate::pool::slot::Owner;
 use crate::pool::stuck::is_stuck;
-use crate::pool::table::{Claim, Counters, GivenBack, PoolKey, Table, Wish};
+use crate::pool::table::{Claim, GivenBack, Table, Wish};
 use crate::wire::startup::CancelKey;
 use pgrx::pg_sys;
 use std::cell::{Cell, RefCell};

@@ -2,8 +2,9 @@
 
 use crate::pg::guard;
 use crate::pg::pool::settings::{self, MOST_WORKERS};
+use crate::pool::pools::{Pool, Waiter};
 use crate::pool::slot::Slot;
-use crate::pool::table::{Exclusive, Pool, Table, Totals, Waiter};
+use crate::pool::table::{Exclusive, Table, Totals};
 use pgrx::pg_sys;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 

@@ -6,9 +6,10 @@
 use crate::catalog::NodeId;
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::pool::taint::Work;
+use crate::pg::session::leases::ensure_connected;
 use crate::pg::session::registry::{
-    Access, Key, Running, ensure_connected, join, join_outside, key_of, pump, remember_constraints, start,
-    used_in_transaction, wait_for, with_sessions,
+    Access, Key, Running, join, join_outside, key_of, pump, remember_constraints, start, used_in_transaction, wait_for,
+    with_sessions,
 };
 use crate::pg::session::settle::end_leases;
 use crate::pg::wait::{Patience, check_interrupts};

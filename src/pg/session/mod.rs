@@ -1,7 +1,7 @@
-//! The sessions of this backend with the nodes: one connection per node and user mapping.
+//! The sessions of this backend with the nodes: one per node and user mapping, each over a connection
+//! that is leased from the pool for a transaction.
 //!
-//! This is the seam that the rest of the extension talks through; what is behind it (here: a
-//! connection of one's own, kept over transactions) may change.
+//! This is the seam that the rest of the extension talks through.
 //!
 //! ```ignore
 //! let statement = Statement { sql: "SELECT a FROM t", params: &[], result_binary: &[], keep: None };
@@ -11,6 +11,7 @@
 //! ```
 //!
 //! - [`registry`]: which sessions there are, how a node joins the transaction
+//! - [`leases`]: how a session gets its connection from the pool and gives it back
 //! - [`command`]: whole commands, waited for on all nodes together
 //! - [`stream`]: statements whose rows come one by one
 //! - [`outcome`]: statements that commit by themselves
@@ -19,6 +20,7 @@
 //! Commit and rollback are in `pg::transaction`.
 
 pub mod command;
+pub mod leases;
 pub mod outcome;
 pub mod registry;
 pub mod settle;

@@ -8,18 +8,17 @@
 
 use crate::catalog::NodeId;
 use crate::error::{Error, Result, sqlstate};
-use crate::pg::catalog_cache::servers_generation;
 use crate::pg::connection::{Connection, Place};
-use crate::pg::endpoint::{Mapped, endpoint_of, mapped};
+use crate::pg::endpoint::{Mapped, mapped};
 use crate::pg::pool::lease;
 use crate::pg::pool::taint::{self, Work};
 use crate::pg::report;
-use crate::pg::session::settle;
+use crate::pg::session::leases::connect;
 use crate::pg::settings::Settings;
 use crate::pg::wait::{Patience, Source, Woken, wait};
-use crate::pool::table::PoolKey;
+use crate::pool::pools::PoolKey;
 use crate::transaction::levels::{Levels, Step};
-use crate::wire::conversation::{Block, Conversation, TaskId};
+use crate::wire::conversation::{Conversation, TaskId};
 use crate::wire::report::{Report, Severity, on_node};
 use pgrx::pg_sys;
 use std::cell::RefCell;
@@ -47,7 +46,7 @@ pub enum Access {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
     pub node: NodeId,
-    mapped: Mapped,
+    pub(super) mapped: Mapped,
     pub outside: bool,
 }
 
@@ -63,8 +62,8 @@ pub struct Session {
     pub name: String,
     pub connection: Option<Box<Connection>>,
     /// Where the last connection is.
-    last: Option<Place>,
-    pool: PoolKey,
+    pub(super) last: Option<Place>,
+    pub(super) pool: PoolKey,
     pub levels: Levels,
     pub prepared: Option<Prepared>,
     /// The connection was lost while the node was in the transaction.
@@ -72,19 +71,19 @@ pub struct Session {
     /// The nesting level at which each task was begun.
     pub task_levels: HashMap<TaskId, u32>,
     /// The settings that the connection has, if known, and their hash, else 0.
-    settings: Option<Rc<Settings>>,
-    settings_hash: u64,
+    pub(super) settings: Option<Rc<Settings>>,
+    pub(super) settings_hash: u64,
     /// Something may have run on the connection whose traces the next user must not see.
-    tainted: bool,
+    pub(super) tainted: bool,
     /// Settings were sent since the last commit: a rollback takes them back.
-    settings_unsure: bool,
+    pub(super) settings_unsure: bool,
     /// Settings were sent on this lease, and the errors that the node had reported before it.
-    settings_sent: bool,
-    errors_at_lease: u64,
-    errors_seen: u64,
+    pub(super) settings_sent: bool,
+    pub(super) errors_at_lease: u64,
+    pub(super) errors_seen: u64,
     /// The serial and end of the last lost connection, for streams that still read from it.
-    last_loss: Option<(u64, Error)>,
-    generation: u64,
+    pub(super) last_loss: Option<(u64, Error)>,
+    pub(super) generation: u64,
 }
 
 thread_local! {
@@ -249,210 +248,11 @@ fn refuse_second_node(sessions: &BTreeMap<Key, Session>, key: Key) -> Result<()>
     }
 }
 
-fn gone() -> Error {
+pub(super) fn gone() -> Error {
     Error::new(sqlstate::CONNECTION_FAILURE, "a session with a node disappeared")
 }
 
-/// Leases a connection for a transaction that may use other nodes as well, or checks the one that is
-/// there if the node is not yet in the transaction.
-pub fn ensure_connected(key: Key) -> Result<()> {
-    connect(key, false)
-}
-
-/// `alone`: the transaction uses no other node.
-fn connect(key: Key, alone: bool) -> Result<()> {
-    let usable = with_sessions(|sessions| {
-        let Some(session) = sessions.get_mut(&key) else { return Ok(Usable::No) };
-        if let Some(lost) = &session.lost {
-            return Err(lost.clone());
-        }
-        if session.connection.is_none() {
-            return Ok(Usable::No);
-        }
-        Ok(session.freshen())
-    })?;
-    match usable {
-        Usable::Yes => return Ok(()),
-        Usable::No if lease_again(key, alone)? => return Ok(()),
-        Usable::No => {}
-        Usable::Busy => {
-            // What nobody waits for any more must not delay this statement.
-            settle::settle(&[key], settle::CANCEL_BOUND, |_| true);
-            let quiet =
-                with_sessions(|sessions| sessions.get_mut(&key).is_some_and(|s| matches!(s.freshen(), Usable::Yes)));
-            if quiet {
-                return Ok(());
-            }
-        }
-    }
-    lease_anew(key, alone)
-}
-
-/// Leases a connection that is idle, if there is one.
-fn lease_again(key: Key, alone: bool) -> Result<bool> {
-    let known = with_sessions(|sessions| {
-        let session = sessions.get(&key)?;
-        let last = session.last.filter(|_| session.generation == servers_generation())?;
-        Some((last, session.pool, session.settings_hash))
-    });
-    let Some((last, pool, hash)) = known else { return Ok(false) };
-    let name = || with_sessions(|sessions| sessions.get(&key).map(|s| s.name.clone()).unwrap_or_default());
-    let Some(connection) = lease::again(last, &pool, name, alone)? else { return Ok(false) };
-    // Somebody else may have set the same.
-    let likely = (lease::settings_at(connection.place()) != hash).then(Settings::current);
-    with_sessions(|sessions| {
-        let session = sessions.get_mut(&key).ok_or_else(gone)?;
-        session.begin_lease(connection, likely);
-        Ok(true)
-    })
-}
-
-/// Leases any connection of the pool.
-fn lease_anew(key: Key, alone: bool) -> Result<()> {
-    let generation = servers_generation();
-    let endpoint = endpoint_of(key.node)?;
-    let pool = lease::key_of(key.node, key.mapped.mapping, key.outside, &endpoint);
-    let settings = Settings::current();
-    let connection = lease::lease(&pool, &endpoint, &settings, alone)?;
-    with_sessions(|sessions| {
-        let session = sessions.entry(key).or_insert_with(|| Session {
-            name: endpoint.name.clone(),
-            connection: None,
-            last: None,
-            pool,
-            levels: Levels::default(),
-            prepared: None,
-            lost: None,
-            task_levels: HashMap::new(),
-            settings: None,
-            settings_hash: 0,
-            tainted: false,
-            settings_unsure: false,
-            settings_sent: false,
-            errors_at_lease: 0,
-            errors_seen: 0,
-            last_loss: None,
-            generation,
-        });
-        if session.pool != pool {
-            // The server or the mapping was altered: nobody shall use what leads elsewhere.
-            lease::abandon(&session.pool);
-            session.pool = pool;
-        }
-        session.name = endpoint.name;
-        session.generation = generation;
-        session.task_levels.clear();
-        session.begin_lease(connection, Some(settings));
-    });
-    Ok(())
-}
-
-enum Usable {
-    Yes,
-    /// A result that nobody wants is still coming in.
-    Busy,
-    No,
-}
-
 impl Session {
-    /// Takes a connection and finds out what settings it has: those that this session set last, or
-    /// `likely`, or unknown ones.
-    fn begin_lease(&mut self, mut connection: Box<Connection>, likely: Option<Rc<Settings>>) {
-        let place = connection.place();
-        lease::with_facts(place, |facts| connection.learn(facts));
-        let hash = lease::settings_at(place);
-        if hash == 0 || hash != self.settings_hash {
-            self.settings = likely.filter(|settings| hash == settings.hash());
-            self.settings_hash = if self.settings.is_some() { hash } else { 0 };
-        }
-        self.settings_unsure = false;
-        self.tainted = false;
-        self.settings_sent = false;
-        self.errors_seen = connection.talk.errors_seen();
-        self.errors_at_lease = self.errors_seen;
-        self.last = Some(place);
-        self.connection = Some(connection);
-    }
-
-    /// Whether [`Session::end_lease`] can give the connection back as it is; also if there is none.
-    pub fn may_end_lease(&self) -> bool {
-        self.connection.as_ref().is_none_or(|connection| connection.talk.is_clean() && !self.tainted)
-    }
-
-    /// Gives the connection back: reset if it may bear traces, closed if it is not at rest. It must
-    /// be in no transaction.
-    pub fn end_lease(&mut self) {
-        let Some(mut connection) = self.connection.take() else { return };
-        let talk = &mut connection.talk;
-        talk.take_stray();
-        talk.forget_portals();
-        if !talk.is_clean() || talk.fatal().is_some() {
-            // Dropped, it is closed.
-            return;
-        }
-        if self.settings_sent && talk.errors_seen() != self.errors_at_lease {
-            // An error may have taken them back.
-            self.set_settings(None);
-        }
-        lease::give_back(connection, self.settings_hash);
-    }
-
-    fn set_settings(&mut self, settings: Option<Rc<Settings>>) {
-        self.settings_hash = settings.as_ref().map_or(0, |settings| settings.hash());
-        self.settings = settings;
-    }
-
-    /// What the connection has to do before somebody else gets it; `None` if it is as it was.
-    pub fn reset_command(&mut self) -> Option<&'static str> {
-        let tainted = std::mem::take(&mut self.tainted);
-        if !tainted || self.connection.is_none() {
-            return None;
-        }
-        self.set_settings(None);
-        if let Some(connection) = &mut self.connection {
-            connection.talk.prepared.clear();
-        }
-        Some("DISCARD ALL")
-    }
-
-    /// Hears what the node has said since the connection was last used; a connection that turned
-    /// out dead, or whose server was altered, is closed if the node is not in the transaction.
-    fn freshen(&mut self) -> Usable {
-        if self.levels.is_inside() || self.prepared.is_some() {
-            return Usable::Yes;
-        }
-        let Some(connection) = &mut self.connection else { return Usable::No };
-        if connection.talk.has_wanted() {
-            // Another statement of this transaction is reading from it.
-            return Usable::Yes;
-        }
-        let alive = loop {
-            match connection.pump() {
-                Ok(true) => {}
-                Ok(false) => break connection.talk.fatal().is_none(),
-                Err(_) => break false,
-            }
-        };
-        let talk = &connection.talk;
-        let stuck = talk.is_quiet() && talk.block() != Block::Outside;
-        if !alive || stuck || self.generation != servers_generation() {
-            self.connection = None;
-            return Usable::No;
-        }
-        connection.talk.take_stray();
-        let errors_seen = connection.talk.errors_seen();
-        let unsure = self.settings_unsure && errors_seen != self.errors_seen;
-        self.errors_seen = errors_seen;
-        let has_unwanted = connection.talk.has_unwanted();
-        if connection.talk.is_quiet() {
-            self.settings_unsure = false;
-        }
-        if unsure {
-            self.set_settings(None);
-        }
-        if has_unwanted { Usable::Busy } else { Usable::Yes }
-    }
-
     /// The conversation over connection `serial`; the error that ended it otherwise.
     pub fn talk(&mut self, serial: u64) -> Result<&mut Conversation> {
         match &mut self.connection {
