@@ -578,6 +578,20 @@ pub unsafe fn clear_permission_list(query: *mut pg_sys::Query) {
     let _ = query;
 }
 
+/// Whether an entry is a view's subquery that also carries the permission check on the view (16 on).
+pub unsafe fn is_checked_view(rte: *const pg_sys::RangeTblEntry) -> bool {
+    #[cfg(feature = "pg15")]
+    {
+        let _ = rte;
+        false
+    }
+    #[cfg(not(feature = "pg15"))]
+    // SAFETY: reads an entry.
+    unsafe {
+        (*rte).perminfoindex != 0
+    }
+}
+
 /// Appends a copy of an entry of `from`'s range table to `to`'s, with its permissions.
 pub unsafe fn adopt_entry(rte: *mut pg_sys::RangeTblEntry, from: *mut pg_sys::Query, to: *mut pg_sys::Query) {
     // SAFETY: `to` is a private copy.

@@ -245,6 +245,7 @@ unsafe fn make_plan(
             effect,
             columns,
             relation: table,
+            few_rows: false,
             sets_tag: false,
             reason: planner::fallback_reason(),
             not_pushed: planner::not_pushed_reason(),

@@ -101,6 +101,7 @@ pub unsafe fn plan(
             effect,
             columns: (0..outputs.len()).map(Source::Remote).collect(),
             relation: target.table(),
+            few_rows: false,
             sets_tag: (*query).canSetTag,
             reason: None,
             not_pushed: None,

@@ -194,15 +194,16 @@ impl Scan {
                 Effect::Write { .. } => (Access::Write, Fetch::Pages),
                 Effect::Lock => (Access::Read, Fetch::Pages),
                 Effect::Read { alone, snapshot } => {
+                    let fetch = if self.plan.few_rows { Fetch::All } else { Fetch::Pages };
                     if (alone || snapshot) && is_whole_transaction(self.estate()) {
                         if alone && nodes == 1 {
                             return (Access::ReadAlone, Fetch::All);
                         }
                         if snapshot {
-                            return (Access::ReadSnapshot, Fetch::Pages);
+                            return (Access::ReadSnapshot, fetch);
                         }
                     }
-                    (Access::Read, Fetch::Pages)
+                    (Access::Read, fetch)
                 }
             }
         }

@@ -94,8 +94,6 @@ unsafe fn node_reason(node: *mut Node, vocabulary: &Vocabulary) -> Option<String
             | pg_sys::NodeTag::T_SetOperationStmt
             | pg_sys::NodeTag::T_OnConflictExpr
             | pg_sys::NodeTag::T_InferenceElem
-            | pg_sys::NodeTag::T_RangeTblFunction
-            | pg_sys::NodeTag::T_TableFunc
             | pg_sys::NodeTag::T_MergeAction
             | pg_sys::NodeTag::T_TableSampleClause
             | pg_sys::NodeTag::T_CTESearchClause
@@ -103,6 +101,12 @@ unsafe fn node_reason(node: *mut Node, vocabulary: &Vocabulary) -> Option<String
             | pg_sys::NodeTag::T_IntList
             | pg_sys::NodeTag::T_OidList
             | pg_sys::NodeTag::T_RowMarkClause => return None,
+            pg_sys::NodeTag::T_RangeTblFunction => {
+                return unknown_type((*node.cast::<pg_sys::RangeTblFunction>()).funccoltypes, vocabulary);
+            }
+            pg_sys::NodeTag::T_TableFunc => {
+                return unknown_type((*node.cast::<pg_sys::TableFunc>()).coltypes, vocabulary);
+            }
             pg_sys::NodeTag::T_SortGroupClause => {
                 let clause = node.cast::<pg_sys::SortGroupClause>();
                 return [(*clause).eqop, (*clause).sortop]
@@ -152,6 +156,17 @@ unsafe fn node_reason(node: *mut Node, vocabulary: &Vocabulary) -> Option<String
         let mut functions: Vec<pg_sys::Oid> = Vec::new();
         pg_sys::check_functions_in_node(node, Some(collect_function), (&raw mut functions).cast());
         functions.into_iter().find_map(|f| function_reason(f))
+    }
+}
+
+/// Why a column definition list (`AS r(a mood)`) cannot be sent.
+unsafe fn unknown_type(types: *const pg_sys::List, vocabulary: &Vocabulary) -> Option<String> {
+    // SAFETY: a list of OIDs.
+    unsafe {
+        tree::oids(types)
+            .into_iter()
+            .find(|t| !vocabulary.has_type(*t))
+            .map(|t| format!("the nodes may not have type \"{}\"", type_name(t)))
     }
 }
 

@@ -98,6 +98,8 @@ pub struct RemotePlan {
     pub columns: Vec<Source>,
     /// The relation whose row type a whole-row column has.
     pub relation: TableId,
+    /// Few rows are expected: they are asked for at once, which lets a node use parallel workers.
+    pub few_rows: bool,
     /// The statement's rows count for the command tag (not a CTE's).
     pub sets_tag: bool,
     /// Why it was not routed.
@@ -132,6 +134,7 @@ mod tests {
             effect: Effect::Read { alone: true, snapshot: true },
             columns: vec![Source::Remote(0), Source::TableOid],
             relation: TableId(7),
+            few_rows: false,
             sets_tag: true,
             reason: None,
             not_pushed: None,

@@ -227,6 +227,7 @@ impl Rewriter<'_> {
                 effect: Effect::Read { alone: false, snapshot: false },
                 columns: Vec::new(),
                 relation: table,
+                few_rows: (*inner).hasAggs || !(*inner).groupClause.is_null() || limit.is_some(),
                 sets_tag: false,
                 reason: None,
                 not_pushed: None,

@@ -30,6 +30,10 @@ const INDEX: u64 = 0xFFFF;
 const STATEMENT_COST: f64 = 100.0;
 const ROW_COST: f64 = 0.02;
 
+/// Up to so many rows are expected to be worth setting aside in memory, should another statement need the
+/// connection.
+const FEW_ROWS: f64 = 10_000.0;
+
 thread_local! {
     /// The statements of the planner runs under way, innermost last.
     static PUSHED: RefCell<Vec<Vec<Rc<Pushed>>>> = const { RefCell::new(Vec::new()) };
@@ -148,7 +152,7 @@ unsafe fn adopt_tables(from: *mut pg_sys::Query, to: *mut pg_sys::Query) {
         });
         for query in queries {
             for rte in items::<pg_sys::RangeTblEntry>((*query).rtable) {
-                if (*rte).rtekind == pg_sys::RTEKind::RTE_RELATION {
+                if (*rte).rtekind == pg_sys::RTEKind::RTE_RELATION || compat::is_checked_view(rte) {
                     compat::adopt_entry(rte, query, to);
                 }
             }
@@ -256,6 +260,7 @@ pub unsafe fn plan(root: *mut pg_sys::PlannerInfo, path: *mut pg_sys::ForeignPat
         };
         let mut remote = pushed.plan.clone();
         remote.columns = (0..sent.len()).map(Source::Remote).collect();
+        remote.few_rows &= (*path).path.rows <= FEW_ROWS;
         remote.effect = Effect::Read { alone: false, snapshot: planner::reads_only() };
         Ok(pg_sys::make_foreignscan(
             list(&sent),
