@@ -202,6 +202,13 @@ pub fn client_has_sent_more() -> bool {
     }
 }
 
+/// A query's identifier, signed since Postgres 18.
+#[allow(clippy::unnecessary_cast)]
+pub unsafe fn query_id(query: *const pg_sys::Query) -> u64 {
+    // SAFETY: reads the node.
+    unsafe { (*query).queryId as u64 }
+}
+
 /// `planner_rt_fetch`: a macro in C.
 pub unsafe fn planner_rte(root: *mut pg_sys::PlannerInfo, rti: u32) -> *mut pg_sys::RangeTblEntry {
     // SAFETY: the array is filled before relations are planned.

@@ -47,10 +47,14 @@ pub fn key_class(table: TableId) -> Result<KeyClass> {
     }
 }
 
+/// The hashers in use, by table and value type, as long as the cluster is the same.
+struct Kept {
+    map: Weak<ClusterMap>,
+    hashers: Vec<(TableId, pg_sys::Oid, KeyHasher)>,
+}
+
 thread_local! {
-    /// The hashers in use, by table and value type, as long as the cluster is the same.
-    static KEPT: RefCell<(Weak<ClusterMap>, Vec<(TableId, pg_sys::Oid, KeyHasher)>)> =
-        const { RefCell::new((Weak::new(), Vec::new())) };
+    static KEPT: RefCell<Kept> = const { RefCell::new(Kept { map: Weak::new(), hashers: Vec::new() }) };
 }
 
 /// The shard of a key value of some type ([`KeyHasher::for_type`]): what it takes to hash is looked up once.
@@ -64,12 +68,12 @@ pub fn shard_of(
         return Err(Error::new(sqlstate::WRONG_OBJECT_TYPE, "table is not distributed any more"));
     };
     // Taken out while it works: hashing may raise an ERROR, which leaves by unwinding.
-    let kept = KEPT.with_borrow_mut(|(of, hashers)| {
-        if of.as_ptr() != Rc::as_ptr(map) {
-            (*of, *hashers) = (Rc::downgrade(map), Vec::new());
+    let kept = KEPT.with_borrow_mut(|kept| {
+        if kept.map.as_ptr() != Rc::as_ptr(map) {
+            *kept = Kept { map: Rc::downgrade(map), hashers: Vec::new() };
         }
-        let index = hashers.iter().position(|(t, v, _)| *t == table && *v == value_type)?;
-        Some(hashers.swap_remove(index).2)
+        let index = kept.hashers.iter().position(|(t, v, _)| *t == table && *v == value_type)?;
+        Some(kept.hashers.swap_remove(index).2)
     });
     let mut hasher = match kept {
         Some(hasher) => hasher,
@@ -82,7 +86,7 @@ pub fn shard_of(
         }
     };
     let shard = hasher.shard(group, key);
-    KEPT.with_borrow_mut(|(_, hashers)| hashers.push((table, value_type, hasher)));
+    KEPT.with_borrow_mut(|kept| kept.hashers.push((table, value_type, hasher)));
     Ok(shard)
 }
 

@@ -52,7 +52,8 @@ pub unsafe fn split(
             .filter(|t| !(**t).resjunk)
             .map(|t| (*t).expr.cast())
             .collect();
-        if !(*agg).aggdistinct.is_null() && !(arguments.len() == 1 && is_key(arguments[0])) {
+        let of_the_key = arguments.len() == 1 && is_key(arguments[0]);
+        if !(*agg).aggdistinct.is_null() && !of_the_key {
             return distinct(agg, columns);
         }
         let name = shape::builtin_name((*agg).aggfnoid)?;

@@ -8,9 +8,9 @@
 //!        SELECT city, count(*) FROM people p JOIN visits v USING (id) GROUP BY city    on each node
 //! ```
 //!
-//! - [`place`]: is each row of the answer on one node? (the rules: [`crate::plan::pushdown`])
-//! - [`split`]: the nodes' query and the one above; [`aggregate`], [`columns`]
-//! - [`stand_in`]: how the planner sees the former
+//! - `place`: is each row of the answer on one node? (the rules: [`crate::plan::pushdown`])
+//! - `split`: the nodes' query and the one above; `aggregate`, `columns`
+//! - `stand_in`: how the planner sees the former
 //!
 //! Where the whole query cannot be split, its subqueries may be: those that group, aggregate or cut off
 //! rows, and look at nothing outside. Plain ones are left to the planner, which joins them better

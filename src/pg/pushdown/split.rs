@@ -152,7 +152,7 @@ pub unsafe fn aggregated(query: *mut pg_sys::Query, is_key: impl Fn(*mut Node) -
                 return Change::Replace(var.cast());
             }
             match (*node).type_ {
-                pg_sys::NodeTag::T_Aggref => match aggregate::split(node.cast(), &mut columns, &is_key) {
+                pg_sys::NodeTag::T_Aggref => match aggregate::split(node.cast(), &mut columns, is_key) {
                     Some(last) => return Change::Replace(last),
                     None => {
                         let name = pg_sys::get_func_name((*node.cast::<pg_sys::Aggref>()).aggfnoid);

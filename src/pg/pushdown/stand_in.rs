@@ -200,7 +200,7 @@ pub unsafe fn put_below(outer: *mut pg_sys::Query, subquery: *mut pg_sys::Query)
 pub unsafe fn replace_paths(root: *mut pg_sys::PlannerInfo, output: *mut pg_sys::RelOptInfo) {
     // SAFETY: called by the planner with its own structures.
     unsafe {
-        let mark = (*(*root).parse).queryId as u64;
+        let mark = compat::query_id((*root).parse);
         if mark & !INDEX != MARK {
             return;
         }
