@@ -84,7 +84,7 @@ CONF
         done
     done
     for server in plain/data cluster/coordinator $(seq -f 'cluster/n%g' "$nodes"); do
-        as_server "$PGROOT_BIN/pg_ctl" restart -D "$BASE/$server" -m fast -w -t 60 -l "$BASE/${server%%/*}/log" >/dev/null
+        as_server "$PGROOT_BIN/pg_ctl" restart -D "$BASE/$server" -m fast -w -t 60 -l "$BASE/$server/restart.log" >/dev/null
     done
 }
 

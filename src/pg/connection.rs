@@ -1,6 +1,6 @@
 //! One connection to a node: a socket, the conversation over it, and the pool's slot that it is in.
 //!
-//! [`lease`](crate::pg::pool::lease) makes them. Nothing here blocks except [`cancel`], which waits with
+//! [`lease`] makes them. Nothing here blocks except [`cancel`], which waits with
 //! a deadline.
 
 use crate::error::{Error, Result, sqlstate};

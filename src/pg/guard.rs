@@ -2,7 +2,7 @@
 //!
 //! Two doors. [`boundary`] is for calls *into* Postgres: an ERROR raised inside comes out as a
 //! panic that carries the whole `ErrorData`. [`guarded`] is for calls *from* Postgres: every
-//! callback and hook runs its body in it; a returned [`Error`](crate::error::Error), a caught
+//! callback and hook runs its body in it; a returned [`Error`], a caught
 //! `ErrorData` or a panic leaves as an ERROR. Unlike pgrx's own pair nothing is lost on the way:
 //! cursor position, constraint name and a user's own SQLSTATE stay what they were.
 

@@ -1,4 +1,4 @@
-//! Runs a write row by row and batch by batch; see [`modify`](crate::pg::modify).
+//! Runs a write row by row and batch by batch; see `modify`.
 //!
 //! The source is read to its end, changes being applied whenever a batch is full; the rows that
 //! RETURNING asks for are set aside (spilling to disk) and handed out afterwards. That is the order

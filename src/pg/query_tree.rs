@@ -1,6 +1,6 @@
 //! `Query` to the router's [`Level`]s: which columns are equal to which values, where.
 //!
-//! Values become parameters first (see [`Parameters`]), so a `Const`, a client's `$1` and `now()`
+//! Values become parameters first (see `Parameters`), so a `Const`, a client's `$1` and `now()`
 //! are all a [`Term::Value`]: an index into `values`.
 
 use crate::catalog::{ClusterMap, TableId};

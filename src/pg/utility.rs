@@ -118,7 +118,7 @@ impl Call {
         }
     }
 
-    /// [`Call::pass_on`] for callers with something to drop.
+    /// `Call::pass_on` for callers with something to drop.
     pub fn run(&self) {
         // SAFETY: the closure owns nothing.
         unsafe { boundary(|| self.pass_on()) }

@@ -67,7 +67,7 @@ pub struct Waiter {
     pub(super) previous: AtomicU32,
     pub(super) ticket: AtomicU64,
     pub(super) alone: AtomicBool,
-    /// What the waiter got, see [`Grant`].
+    /// What the waiter got, see `Grant`.
     pub(super) granted: AtomicU64,
     /// How to wake the waiter: whatever it put there.
     pub(super) latch: AtomicUsize,

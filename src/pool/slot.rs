@@ -206,7 +206,7 @@ impl Facts {
         self.prepared[..count].iter().map(|hash| hash.load(Ordering::Relaxed)).collect()
     }
 
-    /// Says which prepared statements the connection has, at most [`PREPARED`]; returns the new version.
+    /// Says which prepared statements the connection has, at most `PREPARED`; returns the new version.
     pub fn set_prepared(&self, hashes: &[u64]) -> u64 {
         let count = hashes.len().min(PREPARED);
         for (to, from) in self.prepared.iter().zip(&hashes[..count]) {

@@ -12,7 +12,7 @@
 //! ```
 //!
 //! A task keeps its first error only: what follows it (25P02) is a consequence. An error that no
-//! task owns is kept as [`Conversation::stray`]. Nothing here waits, retries or knows about
+//! task owns is kept as `Conversation::stray`. Nothing here waits, retries or knows about
 //! transactions beyond the status that the node reports.
 
 use crate::error::{Error, Result, sqlstate};

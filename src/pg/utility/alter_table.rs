@@ -1,10 +1,10 @@
 //! ALTER TABLE and ALTER INDEX.
 //!
 //! The nodes get the words that were written: `ALTER TABLE orders ADD note text, ALTER amount TYPE
-//! numeric(12,2)`. Each form has a [`Verdict`]; a form that is the coordinator's own affair (sequences,
+//! numeric(12,2)`. Each form has a `Verdict`; a form that is the coordinator's own affair (sequences,
 //! a reference table's triggers) is not sent. Where the words will not do, because a new column's
 //! default gives each server another value, or forms of both kinds are mixed, the statement is
-//! rebuilt form by form from the coordinator's catalog ([`rebuilt`]), or refused.
+//! rebuilt form by form from the coordinator's catalog (`rebuilt`), or refused.
 
 #![allow(non_upper_case_globals)] // the constants are named as in Postgres
 

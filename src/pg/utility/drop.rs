@@ -1,7 +1,7 @@
 //! DROP, and whatever a statement drops by cascade.
 //!
 //! `DROP TABLE orders, a_local_table CASCADE`, `DROP SCHEMA shop CASCADE`, `DROP OWNED BY bob`: the tables of the
-//! cluster that went are known from [`observe`]; the nodes drop theirs, and the cluster's catalog
+//! cluster that went are known from `observe`; the nodes drop theirs, and the cluster's catalog
 //! forgets them, with the colocation group that no table uses any more. Parts of tables (indexes,
 //! triggers, policies, statistics) are resolved from the statement before it runs.
 
