@@ -90,6 +90,12 @@ CONF
 
 median() { sort -n | awk '{ v[NR] = $1 } END { print NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'; }
 
+# The median of the ratios of two files' lines: runs that followed each other are compared, so that a machine
+# that becomes slower or faster meanwhile matters less.
+ratio() { # OF, TO
+    paste "$1" "$2" | awk '{ print $1 / $2 }' | median
+}
+
 # What a report begins with.
 versions() {
     echo "sharding $(sql cluster "SELECT extversion FROM pg_extension WHERE extname = 'sharding'")" \

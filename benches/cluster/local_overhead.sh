@@ -7,13 +7,14 @@
 #   benches/cluster/local_overhead.sh      this one; `PROFILE=release make build` comes first
 #
 # The coordinator has two nodes and a distributed table, so that every statement passes the checks
-# that a cluster in use makes. ROUNDS, DURATION (seconds), CLIENTS and SCALE may be set.
+# that a cluster in use makes. ROUNDS, DURATION (seconds), CLIENTS and SCALE may be set, and WORK, a pattern for names.
 
 # shellcheck source=benches/servers.sh
 . "$(dirname "$0")/../servers.sh"
 
-ROUNDS=${ROUNDS:-5}
-DURATION=${DURATION:-10}
+ROUNDS=${ROUNDS:-25}
+DURATION=${DURATION:-3}
+WORK=${WORK:-.}
 CLIENTS=${CLIENTS:-4}
 SCALE=${SCALE:-10}
 
@@ -50,13 +51,14 @@ measure() { # plain | cluster, options of pgbench...
 }
 
 echo "local tables: $(versions)"
-echo "pgbench -s $SCALE -c $CLIENTS -j 2 -T $DURATION, medians of $ROUNDS interleaved runs, fsync off"
+echo "pgbench -s $SCALE -c $CLIENTS -j 2 -T $DURATION, medians of $ROUNDS pairs of runs, fsync off"
 printf '%-22s | %8s %8s %6s | %9s %9s %6s\n' '' 'tps' 'tps' '' 'cpu us/tx' 'cpu us/tx' ''
 printf '%-22s | %8s %8s %6s | %9s %9s %6s\n' work without with ratio without with ratio
 
 run() { # NAME, options of pgbench...
     local name=$1 round where
     shift
+    grep -qE "$WORK" <<<"$name" || return 0
     rm -f "$BASE"/*.tps "$BASE"/*.cpu
     for where in plain cluster; do
         bench "$where" 3 -c "$CLIENTS" -j 2 "$@" >/dev/null
@@ -66,11 +68,9 @@ run() { # NAME, options of pgbench...
             measure "$where" "$@"
         done
     done
-    echo "$(median <"$BASE/plain.tps") $(median <"$BASE/cluster.tps")" \
-        "$(median <"$BASE/plain.cpu") $(median <"$BASE/cluster.cpu")" |
-        awk -v name="$name" '{
-            printf "%-22s | %8.0f %8.0f %6.3f | %9.1f %9.1f %6.3f\n", name, $1, $2, $2 / $1, $3, $4, $4 / $3
-        }'
+    echo "$(median <"$BASE/plain.tps") $(median <"$BASE/cluster.tps") $(ratio "$BASE"/{cluster,plain}.tps)" \
+        "$(median <"$BASE/plain.cpu") $(median <"$BASE/cluster.cpu") $(ratio "$BASE"/{cluster,plain}.cpu)" |
+        awk -v name="$name" '{ printf "%-22s | %8.0f %8.0f %6.3f | %9.1f %9.1f %6.3f\n", name, $1, $2, $3, $4, $5, $6 }'
 }
 
 run 'select-only, prepared' -S -M prepared

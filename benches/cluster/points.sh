@@ -89,13 +89,11 @@ run() { # NAME, options of pgbench...
         # The first round warms up.
         [ "$round" != 0 ] || rm -f "$BASE"/*.tps
     done
-    for where in "${SIDES[@]}"; do
-        median <"$BASE/$where.tps"
-    done | paste -sd' ' | awk -v name="$name" '{
-        printf "%-36s %10.0f %10.0f %7.3f", name, $1, $2, $2 / $1
-        if (NF > 2) printf " %10.0f %7.3f", $3, $3 / $1
-        print ""
-    }'
+    printf '%-36s %10.0f' "$name" "$(median <"$BASE/plain.tps")"
+    for where in "${SIDES[@]:1}"; do
+        printf ' %10.0f %7.3f' "$(median <"$BASE/$where.tps")" "$(ratio "$BASE/$where.tps" "$BASE/plain.tps")"
+    done
+    echo
 }
 
 run 'point select, prepared' -c "$CLIENTS" -j 2 -M prepared -f "$BASE/select.sql"
