@@ -3,6 +3,7 @@
 
 pub mod api;
 pub mod catalog;
+pub mod cheap_hash;
 pub mod ddl;
 pub mod error;
 pub mod pg;

@@ -4,7 +4,8 @@
 //! keeps it until somebody changes them; planning only reads it. No Postgres types here: an OID is
 //! a `u32` in a newtype.
 
-use std::collections::{BTreeSet, HashMap};
+use crate::cheap_hash::CheapMap;
+use std::collections::BTreeSet;
 
 /// A node: the OID of its SQL/MED server on this coordinator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
@@ -83,8 +84,8 @@ impl DistributedTable {
 #[derive(Clone, Debug, Default)]
 pub struct ClusterMap {
     pub nodes: Vec<Node>,
-    pub groups: HashMap<GroupId, ColocationGroup>,
-    pub tables: HashMap<TableId, DistributedTable>,
+    pub groups: CheapMap<GroupId, ColocationGroup>,
+    pub tables: CheapMap<TableId, DistributedTable>,
 }
 
 impl ClusterMap {

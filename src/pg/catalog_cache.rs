@@ -69,6 +69,11 @@ pub fn cluster() -> Option<Rc<ClusterMap>> {
     Some(map)
 }
 
+/// What `f` says of the cluster if it is in memory; raises no ERROR.
+pub fn with_loaded<T>(f: impl FnOnce(&ClusterMap) -> T) -> Option<T> {
+    MAP.with_borrow(|map| map.as_deref().map(f))
+}
+
 struct ResetLoading;
 
 impl Drop for ResetLoading {

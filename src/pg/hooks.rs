@@ -1,6 +1,6 @@
-//! All hooks: installed once, the previous one always called.
+//! All hooks: installed once, the previous one always called. The `next_` functions let an ERROR jump through.
 
-use crate::pg::guard::{boundary, guarded};
+use crate::pg::guard::guarded;
 use crate::pg::{compat, pass_through, pending, planner};
 use pgrx::pg_sys;
 use std::ffi::{c_char, c_int};
@@ -71,8 +71,8 @@ pub unsafe fn next_planner(
     // SAFETY: arguments are the hook's own.
     unsafe {
         match PREVIOUS_PLANNER {
-            Some(previous) => boundary(|| previous(query, text, options, params)),
-            None => boundary(|| standard_planner(query, text, options, params)),
+            Some(previous) => previous(query, text, options, params),
+            None => standard_planner(query, text, options, params),
         }
     }
 }
@@ -86,7 +86,7 @@ pub unsafe fn next_relation_info(
     // SAFETY: arguments are the hook's own.
     unsafe {
         if let Some(previous) = PREVIOUS_RELATION_INFO {
-            boundary(|| previous(root, relid, inhparent, rel));
+            previous(root, relid, inhparent, rel);
         }
     }
 }
@@ -101,7 +101,7 @@ pub unsafe fn next_upper_paths(
     // SAFETY: arguments are the hook's own.
     unsafe {
         if let Some(previous) = PREVIOUS_UPPER_PATHS {
-            boundary(|| previous(root, stage, input, output, extra));
+            previous(root, stage, input, output, extra);
         }
     }
 }

@@ -92,6 +92,11 @@ pub fn is_empty() -> bool {
     QUEUE.with_borrow(|queue| queue.waiting == 0)
 }
 
+/// Whether the transaction has changed no reference table.
+pub fn is_unused() -> bool {
+    QUEUE.with_borrow(|queue| queue.entries.is_empty())
+}
+
 /// Sends what waits to every node.
 pub fn flush() -> Result<()> {
     if is_empty() {

@@ -11,7 +11,7 @@
 use crate::catalog::{ClusterMap, TableId};
 use crate::error::Result;
 use crate::pg::guard::{boundary, guarded};
-use crate::pg::tree::{self, Visit, items};
+use crate::pg::tree::{self, Visit, each, items};
 use crate::pg::{catalog_cache, compat, finish, hooks, pushdown, route};
 use pgrx::pg_sys;
 use std::cell::{Cell, RefCell};
@@ -132,13 +132,12 @@ pub unsafe fn tables(query: *mut pg_sys::Query, map: &ClusterMap) -> Tables {
 unsafe fn concerns_us(query: *mut pg_sys::Query, map: &ClusterMap) -> bool {
     // SAFETY: a read-only walk over an analyzed query.
     unsafe {
-        let own = items::<pg_sys::RangeTblEntry>((*query).rtable).into_iter().any(|rte| match (*rte).rtekind {
+        let own = each::<pg_sys::RangeTblEntry>((*query).rtable).any(|rte| match (*rte).rtekind {
             pg_sys::RTEKind::RTE_RELATION => map.distribution(TableId((*rte).relid.to_u32())).is_some(),
             pg_sys::RTEKind::RTE_SUBQUERY => concerns_us((*rte).subquery, map),
             _ => false,
         });
-        own || items::<pg_sys::CommonTableExpr>((*query).cteList)
-            .into_iter()
+        own || each::<pg_sys::CommonTableExpr>((*query).cteList)
             .any(|cte| crate::node_as!((*cte).ctequery, T_Query).is_some_and(|q| concerns_us(q.cast(), map)))
             || ((*query).hasSubLinks && !tables(query, map).distributed.is_empty())
     }
@@ -151,25 +150,32 @@ pub unsafe extern "C-unwind" fn planner(
     options: c_int,
     params: pg_sys::ParamListInfo,
 ) -> *mut pg_sys::PlannedStmt {
-    guarded(|| {
-        // SAFETY: called by Postgres with an analyzed and rewritten query.
-        unsafe {
-            let map = match catalog_cache::cluster() {
-                Some(map) if !map.tables.is_empty() => map,
-                _ => return Ok(hooks::next_planner(query, text, options, params)),
-            };
-            if (*query).commandType == pg_sys::CmdType::CMD_UTILITY || !concerns_us(query, &map) {
-                // A function that Postgres inlines may still bring a distributed table with it.
-                let outer = SEEN.replace(false);
-                let planned = hooks::next_planner(query, text, options, params);
-                if SEEN.replace(outer) {
-                    finish::finish(planned, &map, &finish::Conflicts::default())?;
-                }
-                return Ok(planned);
+    // SAFETY: called by Postgres with an analyzed and rewritten query.
+    unsafe {
+        // Whoever uses no sharded table pays for this look and nothing else. Nothing is owned here, so an ERROR
+        // may jump through.
+        let look = || catalog_cache::with_loaded(|map| !map.tables.is_empty() && concerns_us(query, map));
+        let concerned = look().or_else(|| {
+            guarded(|| Ok(catalog_cache::cluster().is_some()));
+            look()
+        });
+        if concerned != Some(true) {
+            // A function that Postgres inlines may still bring a distributed table with it.
+            let outer = SEEN.replace(false);
+            let planned = hooks::next_planner(query, text, options, params);
+            if SEEN.replace(outer) {
+                guarded(|| match catalog_cache::cluster() {
+                    Some(map) => finish::finish(planned, &map, &finish::Conflicts::default()),
+                    None => Ok(()),
+                });
             }
-            plan(query, text, options, params, &map)
+            return planned;
         }
-    })
+        guarded(|| match catalog_cache::cluster() {
+            Some(map) => plan(query, text, options, params, &map),
+            None => Ok(boundary(|| hooks::next_planner(query, text, options, params))),
+        })
+    }
 }
 
 struct Planned;
@@ -214,7 +220,7 @@ unsafe fn plan(
         });
         let _planned = Planned;
         let conflicts = finish::prepare(query, map)?;
-        let planned = hooks::next_planner(query, text, options, params);
+        let planned = boundary(|| hooks::next_planner(query, text, options, params));
         finish::finish(planned, map, &conflicts)?;
         Ok(planned)
     }
@@ -248,10 +254,16 @@ pub unsafe extern "C-unwind" fn relation_info(
     inhparent: bool,
     rel: *mut pg_sys::RelOptInfo,
 ) {
+    // SAFETY: called by the planner while it builds the relation; nothing is owned here.
+    unsafe {
+        hooks::next_relation_info(root, relid, inhparent, rel);
+        if catalog_cache::with_loaded(|map| map.distribution(TableId(relid.to_u32())).is_none()) == Some(true) {
+            return;
+        }
+    }
     guarded(|| {
-        // SAFETY: called by the planner while it builds the relation.
+        // SAFETY: as above.
         unsafe {
-            hooks::next_relation_info(root, relid, inhparent, rel);
             let Some(map) = catalog_cache::cluster() else { return Ok(()) };
             let Some((group, _)) = map.distribution(TableId(relid.to_u32())) else { return Ok(()) };
             let rte = compat::planner_rte(root, (*rel).relid);
@@ -290,16 +302,20 @@ pub unsafe extern "C-unwind" fn upper_paths(
     output: *mut pg_sys::RelOptInfo,
     extra: *mut std::ffi::c_void,
 ) {
+    // SAFETY: called by the planner when all paths of the join tree are made; nothing is owned here.
+    let is_merge = unsafe {
+        hooks::next_upper_paths(root, stage, input, output, extra);
+        let is_merge = (*(*root).parse).commandType == pg_sys::CmdType::CMD_MERGE;
+        if stage != pg_sys::UpperRelationKind::UPPERREL_FINAL || !is_merge && !pushdown::is_marked((*root).parse) {
+            return;
+        }
+        is_merge
+    };
     guarded(|| {
-        // SAFETY: called by the planner when all paths of the join tree are made.
+        // SAFETY: as above.
         unsafe {
-            hooks::next_upper_paths(root, stage, input, output, extra);
-            if stage == pg_sys::UpperRelationKind::UPPERREL_FINAL {
-                pushdown::replace_paths(root, output);
-            }
-            if stage != pg_sys::UpperRelationKind::UPPERREL_FINAL
-                || (*(*root).parse).commandType != pg_sys::CmdType::CMD_MERGE
-            {
+            pushdown::replace_paths(root, output);
+            if !is_merge {
                 return Ok(());
             }
             let target = (*(*root).parse).resultRelation as usize;

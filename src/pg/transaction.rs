@@ -10,7 +10,8 @@ use crate::error::{Error, Result, sqlstate};
 use crate::pg::guard::guarded;
 use crate::pg::session::command::{collect, collect_each};
 use crate::pg::session::registry::{
-    Key, Prepared, Running, Session, end_constraints_level, is_serializable, pump, wait_for, with_sessions,
+    Key, Prepared, Running, Session, end_constraints_level, is_serializable, no_constraints, pump, wait_for,
+    with_sessions,
 };
 use crate::pg::session::settle::{CANCEL_BOUND, end_leases, settle};
 use crate::pg::wait::{Patience, is_cancel_pending};
@@ -46,6 +47,10 @@ pub fn install() {
 }
 
 unsafe extern "C-unwind" fn transaction_ends(event: pg_sys::XactEvent::Type, _arg: *mut std::ffi::c_void) {
+    // Most transactions use no node: they pay for this look only.
+    if with_sessions(|sessions| sessions.is_empty()) && pending::is_unused() && no_constraints() {
+        return;
+    }
     guarded(|| match event {
         pg_sys::XactEvent::XACT_EVENT_PRE_COMMIT => {
             pending::flush()?;

@@ -46,6 +46,15 @@ pub unsafe fn items<T>(list: *const pg_sys::List) -> Vec<*mut T> {
     }
 }
 
+/// The same without an allocation.
+pub unsafe fn each<'a, T>(list: *const pg_sys::List) -> impl Iterator<Item = *mut T> + 'a {
+    // SAFETY: the caller keeps the list unchanged while it iterates.
+    unsafe {
+        let cells = list.as_ref().map_or(&[][..], |l| std::slice::from_raw_parts(l.elements, l.length as usize));
+        cells.iter().map(|cell| cell.ptr_value.cast::<T>())
+    }
+}
+
 /// The elements of an integer list.
 pub unsafe fn ints(list: *const pg_sys::List) -> Vec<i32> {
     // SAFETY: as `items`.

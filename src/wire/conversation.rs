@@ -15,8 +15,9 @@
 //! task owns is kept as `Conversation::stray`. Nothing here waits, retries or knows about
 //! transactions beyond the status that the node reports.
 
+use crate::cheap_hash::CheapMap;
 use crate::error::{Error, Result, sqlstate};
-use crate::wire::prepared::{self, Cheap, Prepared};
+use crate::wire::prepared::{self, Prepared};
 use crate::wire::protocol_error;
 use crate::wire::report::{Report, Severity, read_report};
 use crate::wire::statement::{Fetch, Statement, write_bind, write_parse};
@@ -24,8 +25,7 @@ use crate::wire::tag::rows_affected;
 use bytes::{Bytes, BytesMut};
 use postgres_protocol::message::backend::{DATA_ROW_TAG, Message};
 use postgres_protocol::message::frontend;
-use std::collections::{HashMap, VecDeque};
-use std::hash::BuildHasherDefault;
+use std::collections::VecDeque;
 
 /// Names a task of one conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -138,7 +138,7 @@ pub struct Conversation {
     input: BytesMut,
     output: BytesMut,
     units: VecDeque<Unit>,
-    tasks: HashMap<TaskId, Task, BuildHasherDefault<Cheap>>,
+    tasks: CheapMap<TaskId, Task>,
     last_task: u32,
     block: Block,
     /// The statements that the node keeps for this connection.
@@ -164,7 +164,7 @@ impl Conversation {
             input: BytesMut::new(),
             output: BytesMut::new(),
             units: VecDeque::new(),
-            tasks: HashMap::default(),
+            tasks: CheapMap::default(),
             last_task: 0,
             block: Block::Outside,
             prepared: Prepared::default(),

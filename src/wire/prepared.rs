@@ -13,8 +13,7 @@
 //! assert!(!prepared.uses(7));
 //! ```
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+use crate::cheap_hash::CheapMap;
 
 /// How many statements a connection keeps; the one not used for longest makes room.
 pub const CAPACITY: usize = 1024;
@@ -22,7 +21,7 @@ pub const CAPACITY: usize = 1024;
 /// The statements of one connection and when each was last used.
 #[derive(Debug, Default)]
 pub struct Prepared {
-    used: HashMap<u64, u64, BuildHasherDefault<Cheap>>,
+    used: CheapMap<u64, u64>,
     clock: u64,
     changed: bool,
 }
@@ -90,30 +89,6 @@ impl Prepared {
 /// The name of a statement on its node.
 pub fn name(hash: u64) -> String {
     format!("s{hash:016x}")
-}
-
-/// For keys that are hashes already, or small numbers.
-#[derive(Debug, Default)]
-pub struct Cheap(u64);
-
-impl Hasher for Cheap {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-
-    fn write_u64(&mut self, value: u64) {
-        self.0 = value;
-    }
-
-    fn write_u32(&mut self, value: u32) {
-        self.0 = u64::from(value).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
 }
 
 #[cfg(test)]

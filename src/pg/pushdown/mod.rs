@@ -23,7 +23,7 @@ mod shape;
 mod split;
 mod stand_in;
 
-pub use stand_in::{plan, replace_paths};
+pub use stand_in::{is_marked, plan, replace_paths};
 
 use crate::catalog::{ClusterMap, TableId};
 use crate::node_as;

@@ -196,15 +196,20 @@ pub unsafe fn put_below(outer: *mut pg_sys::Query, subquery: *mut pg_sys::Query)
     }
 }
 
+/// Whether a query stands for what the nodes compute.
+pub unsafe fn is_marked(query: *const pg_sys::Query) -> bool {
+    // SAFETY: reads the planner's query.
+    unsafe { compat::query_id(query) & !INDEX == MARK }
+}
+
 /// At the end of a subquery's planning: if it is one of ours, our path is the only one.
 pub unsafe fn replace_paths(root: *mut pg_sys::PlannerInfo, output: *mut pg_sys::RelOptInfo) {
     // SAFETY: called by the planner with its own structures.
     unsafe {
-        let mark = compat::query_id((*root).parse);
-        if mark & !INDEX != MARK {
+        if !is_marked((*root).parse) {
             return;
         }
-        let index = (mark & INDEX) as usize;
+        let index = (compat::query_id((*root).parse) & INDEX) as usize;
         let Some(pushed) = pushed(index) else { return };
         let paths = items::<pg_sys::Path>((*output).pathlist);
         let Some(local) = paths.into_iter().min_by(|a, b| (**a).total_cost.total_cmp(&(**b).total_cost)) else {

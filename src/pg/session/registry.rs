@@ -414,6 +414,11 @@ pub fn remember_constraints(sql: &str) {
     CONSTRAINTS.with_borrow_mut(|all| all.push((current_level(), sql.to_string())));
 }
 
+/// Whether no SET CONSTRAINTS is remembered.
+pub fn no_constraints() -> bool {
+    CONSTRAINTS.with_borrow(Vec::is_empty)
+}
+
 /// The level ended: what it set holds for the one around it, or is forgotten.
 pub fn end_constraints_level(level: u32, rolled_back: bool) {
     CONSTRAINTS.with_borrow_mut(|all| {
