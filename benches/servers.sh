@@ -61,6 +61,15 @@ bench() { # server, seconds, options of pgbench...
     as_server "$PGROOT_BIN/pgbench" -n -T "$seconds" "$@" "$(url "$where")" 2>&1
 }
 
+restart() { # server
+    local data=cluster/$1
+    case $1 in
+    plain) data=plain/data ;;
+    cluster) data=cluster/coordinator ;;
+    esac
+    as_server "$PGROOT_BIN/pg_ctl" restart -D "$BASE/$data" -m fast -w -t 60 -l "$BASE/$data/restart.log" >/dev/null
+}
+
 start_servers() { # nodes, lines of postgresql.conf...
     local nodes=$1 server line
     shift
@@ -83,8 +92,8 @@ CONF
             sql "$server" "ALTER SYSTEM SET $line"
         done
     done
-    for server in plain/data cluster/coordinator $(seq -f 'cluster/n%g' "$nodes"); do
-        as_server "$PGROOT_BIN/pg_ctl" restart -D "$BASE/$server" -m fast -w -t 60 -l "$BASE/$server/restart.log" >/dev/null
+    for server in plain cluster $(seq -f 'n%g' "$nodes"); do
+        restart "$server"
     done
 }
 

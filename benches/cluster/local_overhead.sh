@@ -7,7 +7,8 @@
 #   benches/cluster/local_overhead.sh      this one; `PROFILE=release make build` comes first
 #
 # The coordinator has two nodes and a distributed table, so that every statement passes the checks
-# that a cluster in use makes. ROUNDS, DURATION (seconds), CLIENTS and SCALE may be set, and WORK, a pattern for names.
+# that a cluster in use makes. Both servers are restarted for each pair of runs: where a server's memory happens
+# to lie makes some percent of difference between two that are alike. ROUNDS, DURATION (seconds), CLIENTS and SCALE may be set, and WORK, a pattern for names.
 
 # shellcheck source=benches/servers.sh
 . "$(dirname "$0")/../servers.sh"
@@ -24,11 +25,15 @@ sql cluster "CREATE TABLE spread (id int PRIMARY KEY, v text);
     INSERT INTO spread SELECT i, i FROM generate_series(1, 1000) i"
 for where in plain cluster; do
     as_server "$PGROOT_BIN/pgbench" -i -q -s "$SCALE" "$(url "$where")" >/dev/null 2>&1
-    # Into shared buffers; a sequential scan of a large table would not stay there.
-    sql "$where" "SET enable_seqscan = off; SET enable_bitmapscan = off;
-        SELECT sum(abalance) FROM pgbench_accounts WHERE aid > 0" >/dev/null
     sql "$where" "CHECKPOINT"
 done
+
+refresh() { # server
+    restart "$1"
+    # Into shared buffers; a sequential scan of a large table would not stay there.
+    sql "$1" "SET enable_seqscan = off; SET enable_bitmapscan = off;
+        SELECT sum(abalance) FROM pgbench_accounts WHERE aid > 0" >/dev/null
+}
 
 # Processor time of a server's ended backends, in clock ticks: the postmaster's cutime and cstime.
 ticks() { # plain | cluster
@@ -60,12 +65,11 @@ run() { # NAME, options of pgbench...
     shift
     grep -qE "$WORK" <<<"$name" || return 0
     rm -f "$BASE"/*.tps "$BASE"/*.cpu
-    for where in plain cluster; do
-        bench "$where" 3 -c "$CLIENTS" -j 2 "$@" >/dev/null
-    done
     for ((round = 1; round <= ROUNDS; round++)); do
         # Who comes second finds a warmer machine.
         if ((round % 2)); then order='plain cluster'; else order='cluster plain'; fi
+        refresh plain
+        refresh cluster
         for where in $order; do
             measure "$where" "$@"
         done

@@ -71,7 +71,6 @@ pub fn install() {
         PREV_PROCESS_UTILITY = pg_sys::ProcessUtility_hook;
         pg_sys::ProcessUtility_hook = Some(process_utility);
     }
-    observe::install();
 }
 
 unsafe extern "C-unwind" fn process_utility(

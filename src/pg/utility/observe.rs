@@ -68,24 +68,27 @@ thread_local! {
 
 static mut PREV_OBJECT_ACCESS: pg_sys::object_access_hook_type = None;
 
-/// Hooks in; called once from `_PG_init`.
-pub fn install() {
-    // SAFETY: one thread, at load.
-    unsafe {
-        PREV_OBJECT_ACCESS = pg_sys::object_access_hook;
-        pg_sys::object_access_hook = Some(object_access);
-    }
-}
-
-/// Runs a statement and returns what it created and dropped.
+/// Runs a statement and returns what it created and dropped. The hook is there only meanwhile: it would be
+/// called for every function of every statement.
 pub fn during(map: &Rc<ClusterMap>, statement: impl FnOnce()) -> Seen {
     struct Pop(usize);
     impl Drop for Pop {
         fn drop(&mut self) {
             FRAMES.with_borrow_mut(|f| f.truncate(self.0));
+            if self.0 == 0 {
+                // SAFETY: one thread; what was set below.
+                unsafe { pg_sys::object_access_hook = PREV_OBJECT_ACCESS };
+            }
         }
     }
     let pop = Pop(FRAMES.with_borrow(Vec::len));
+    if pop.0 == 0 {
+        // SAFETY: one thread.
+        unsafe {
+            PREV_OBJECT_ACCESS = pg_sys::object_access_hook;
+            pg_sys::object_access_hook = Some(object_access);
+        }
+    }
     FRAMES.with_borrow_mut(|f| f.push(Frame { map: map.clone(), seen: Seen::default() }));
     statement();
     let seen = FRAMES.with_borrow_mut(|f| f.pop()).map(|f| f.seen).unwrap_or_default();
