@@ -122,7 +122,8 @@ unsafe fn split_filters(
     }
 }
 
-unsafe fn has_executor_param(node: *mut Node) -> bool {
+/// Whether an expression has a parameter that the executor sets while it runs.
+pub unsafe fn has_executor_param(node: *mut Node) -> bool {
     // SAFETY: a read-only walk.
     unsafe {
         tree::walk(node, |n| {

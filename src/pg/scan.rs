@@ -8,6 +8,7 @@
 use crate::catalog::{ClusterMap, NodeId, ShardIndex, TableId};
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::codec::{Codec, TransmissionMode};
+use crate::pg::foreign_scan::has_executor_param;
 use crate::pg::guard::boundary;
 use crate::pg::pass_through::Passing;
 use crate::pg::session::{Access, Fetch, Param, Row, Statement, Stream, wait_any};
@@ -97,13 +98,7 @@ impl Scan {
                 })
                 .collect();
             let reads_executor_params = !(*plan).scan.plan.extParam.is_null()
-                && tree::items::<pg_sys::Node>(exprs).into_iter().any(|e| {
-                    tree::walk(e, |n| {
-                        let exec = (*n).type_ == pg_sys::NodeTag::T_Param
-                            && (*n.cast::<pg_sys::Param>()).paramkind == pg_sys::ParamKind::PARAM_EXEC;
-                        if exec { tree::Visit::Stop } else { tree::Visit::Deeper }
-                    })
-                });
+                && tree::each::<pg_sys::Node>(exprs).any(|e| has_executor_param(e));
             Ok(Box::new(Scan {
                 plan: remote,
                 map,

@@ -17,8 +17,8 @@ use pgrx::pg_sys;
 use std::ffi::c_void;
 
 /// Cost of sending a statement to a node and of one row over the wire, in units of `seq_page_cost`.
-const STATEMENT_COST: f64 = 100.0;
-const ROW_COST: f64 = 0.02;
+pub const STATEMENT_COST: f64 = 100.0;
+pub const ROW_COST: f64 = 0.02;
 
 /// Adds the paths of a base relation.
 pub unsafe fn add(root: *mut pg_sys::PlannerInfo, rel: *mut pg_sys::RelOptInfo, table: TableId) {

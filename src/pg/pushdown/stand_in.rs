@@ -14,6 +14,7 @@ use crate::catalog::TableId;
 use crate::error::Result;
 use crate::node_as;
 use crate::pg::guard::boundary;
+use crate::pg::scan_paths::{ROW_COST, STATEMENT_COST};
 use crate::pg::tree::{self, Change, Node, Visit, items, list_of};
 use crate::pg::{catalog_cache, compat, planner, scan};
 use crate::plan::remote::{Effect, Source, Target};
@@ -25,10 +26,6 @@ use std::rc::Rc;
 /// The upper bits of a mark; the lower 16 are an index.
 const MARK: u64 = 0x5AAD_1A95_E7C3_0000;
 const INDEX: u64 = 0xFFFF;
-
-/// Costs as in `scan_paths`: of a statement to a node, and of one row over the wire.
-const STATEMENT_COST: f64 = 100.0;
-const ROW_COST: f64 = 0.02;
 
 /// Up to so many rows are expected to be worth setting aside in memory, should another statement need the
 /// connection.
