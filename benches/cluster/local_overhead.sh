@@ -8,7 +8,9 @@
 #
 # The coordinator has two nodes and a distributed table, so that every statement passes the checks
 # that a cluster in use makes. Both servers are restarted for each pair of runs: where a server's memory happens
-# to lie makes some percent of difference between two that are alike. ROUNDS, DURATION (seconds), CLIENTS and SCALE may be set, and WORK, a pattern for names.
+# to lie makes some percent of difference between two that are alike. How much, CONTROL=1 shows: it leaves
+# the library out of the coordinator too. ROUNDS, DURATION (seconds), CLIENTS and SCALE may be set, and WORK, a
+# pattern for names.
 
 # shellcheck source=benches/servers.sh
 . "$(dirname "$0")/../servers.sh"
@@ -27,6 +29,8 @@ for where in plain cluster; do
     as_server "$PGROOT_BIN/pgbench" -i -q -s "$SCALE" "$(url "$where")" >/dev/null 2>&1
     sql "$where" "CHECKPOINT"
 done
+
+[ -z "${CONTROL:-}" ] || sql cluster "ALTER SYSTEM SET shared_preload_libraries = ''"
 
 refresh() { # server
     restart "$1"
@@ -55,7 +59,7 @@ measure() { # plain | cluster, options of pgbench...
             '{ print ticks / hz * 1e6 / $1 }' >>"$BASE/$where.cpu"
 }
 
-echo "local tables: $(versions)"
+echo "local tables: $(versions)${CONTROL:+, control: the library is on neither side}"
 echo "pgbench -s $SCALE -c $CLIENTS -j 2 -T $DURATION, medians of $ROUNDS pairs of runs, fsync off"
 printf '%-22s | %8s %8s %6s | %9s %9s %6s\n' '' 'tps' 'tps' '' 'cpu us/tx' 'cpu us/tx' ''
 printf '%-22s | %8s %8s %6s | %9s %9s %6s\n' work without with ratio without with ratio
