@@ -26,6 +26,7 @@ pub extern "C-unwind" fn _PG_init() {
     pg::catalog_cache::install();
     pg::endpoint::install();
     pg::pool::install();
+    pg::gate::install();
     pg::transaction::install();
     pg::session::outcome::install();
     pg::hooks::install();

@@ -5,21 +5,22 @@
 //! Where an ERROR would be too late, waits are bounded and failures become warnings:
 //! `sharding.recover_transactions()` finishes what is left.
 
-use crate::catalog::quote_literal;
+use crate::catalog::{NodeId, quote_literal};
 use crate::error::{Error, Result, sqlstate};
+use crate::pg::gate::Pass;
 use crate::pg::guard::guarded;
 use crate::pg::session::command::{collect, collect_each};
 use crate::pg::session::registry::{
-    Key, Prepared, Running, Session, end_constraints_level, is_serializable, no_constraints, pump, wait_for,
+    Key, Prepared, Running, Session, end_constraints_level, is_serializable, key_of, no_constraints, pump, wait_for,
     with_sessions,
 };
 use crate::pg::session::settle::{CANCEL_BOUND, end_leases, settle};
 use crate::pg::wait::{Patience, is_cancel_pending};
-use crate::pg::{pending, report, transaction_log};
+use crate::pg::{consistent, gate, pending, report, transaction_log};
 use crate::transaction::commit::{CommitPlan, plan_commit};
 use crate::wire::conversation::{Block, Task};
 use pgrx::pg_sys;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
@@ -33,6 +34,8 @@ const SEND_BOUND: Duration = Duration::from_secs(1);
 thread_local! {
     /// The name in the log of the transaction that is being committed in two phases.
     static DECIDED: RefCell<Option<String>> = const { RefCell::new(None) };
+    /// What keeps readers out while the transaction becomes visible here and on the nodes.
+    static PASS: Cell<Option<(Pass, u64)>> = const { Cell::new(None) };
     /// Names in the log that no node will ask about any more: deleted with the next two-phase commit.
     static CONFIRMED: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
 }
@@ -48,7 +51,11 @@ pub fn install() {
 
 unsafe extern "C-unwind" fn transaction_ends(event: pg_sys::XactEvent::Type, _arg: *mut std::ffi::c_void) {
     // Most transactions use no node: they pay for this look only.
-    if with_sessions(|sessions| sessions.is_empty()) && pending::is_unused() && no_constraints() {
+    if with_sessions(|sessions| sessions.is_empty())
+        && pending::is_unused()
+        && no_constraints()
+        && consistent::is_unused()
+    {
         return;
     }
     guarded(|| match event {
@@ -149,12 +156,20 @@ fn before_commit() -> Result<()> {
         }
         CommitPlan::ReadOnly => commit_readers(&keys),
         CommitPlan::OnePhase { writer } => {
+            let pass = (!consistent::commits_freely()).then(gate::enter_commit).transpose()?;
             commit_deciding(keys[writer])?;
+            drop(pass);
             commit_readers(&readers(&[writer]));
         }
         CommitPlan::TwoPhase { writers } => {
             prepare(&writers.iter().map(|i| keys[*i]).collect::<Vec<_>>())?;
             commit_readers(&readers(&writers));
+            if local_wrote {
+                // What was written here becomes visible together with the rest.
+                // SAFETY: the transaction has an xid, since it wrote.
+                let xid = unsafe { pg_sys::GetTopFullTransactionId().value };
+                PASS.set(Some((gate::enter_commit()?, xid)));
+            }
         }
     }
     Ok(())
@@ -190,6 +205,17 @@ fn failed(node: &str) -> Error {
 
 /// COMMIT on nodes that were only read: sent, not waited for. Its failure changes nothing.
 fn commit_readers(keys: &[Key]) {
+    end_reading(keys, "COMMIT", false);
+}
+
+/// Ends the transactions of nodes that have only been read, as if they had not been used yet.
+pub fn leave_nodes(nodes: &[NodeId]) -> Result<()> {
+    let keys: Vec<Key> = nodes.iter().map(|node| key_of(*node)).collect::<Result<_>>()?;
+    end_reading(&keys, "ROLLBACK", true);
+    Ok(())
+}
+
+fn end_reading(keys: &[Key], command: &str, rolled_back: bool) {
     with_sessions(|sessions| {
         for key in keys {
             if let Some(session) = sessions.get_mut(key)
@@ -203,7 +229,7 @@ fn commit_readers(keys: &[Key]) {
     if !unwanted.is_empty() {
         settle(&unwanted, CANCEL_BOUND, |_| true);
     }
-    tell_and_leave(keys, "COMMIT", false);
+    tell_and_leave(keys, command, rolled_back);
 }
 
 /// Sends the last command of a transaction and lets the sessions go. The command leaves now.
@@ -315,6 +341,7 @@ fn is_done(running: Running) -> bool {
 
 /// The first phase: all writers prepare, and the decision is written into the log.
 fn prepare(keys: &[Key]) -> Result<()> {
+    gate::read_log()?;
     let transaction = transaction_log::current_transaction();
     let mut running = Vec::new();
     let names = with_sessions(|sessions| -> Result<Vec<String>> {
@@ -385,13 +412,13 @@ fn prepare_answer(running: Running) -> Option<Result<bool>> {
 fn after_commit() {
     let keys = keys_where(|session| session.prepared.is_some());
     if !keys.is_empty() {
-        let unconfirmed = resolve(&keys, "COMMIT PREPARED");
+        let unconfirmed = resolve_decided(&keys);
         match (DECIDED.take(), unconfirmed.is_empty()) {
             (Some(log_name), true) => CONFIRMED.with_borrow_mut(|names| names.push(log_name)),
             _ => {
-                let names: Vec<String> = unconfirmed.iter().map(|(name, _)| format!("\"{name}\"")).collect();
+                let names: Vec<String> = unconfirmed.iter().map(|u| format!("\"{}\"", u.name)).collect();
                 let details: Vec<String> =
-                    unconfirmed.iter().map(|(name, error)| format!("Node \"{name}\": {}.", error.message)).collect();
+                    unconfirmed.iter().map(|u| format!("Node \"{}\": {}.", u.name, u.error.message)).collect();
                 let nodes = if names.len() == 1 { "node" } else { "nodes" };
                 let have = if names.len() == 1 { "has" } else { "have" };
                 report::warning(
@@ -418,8 +445,32 @@ fn after_commit() {
     forget_transaction();
 }
 
+/// The second phase of a commit, while no reader takes its snapshots: who reads several nodes sees it on all of
+/// them. From a node that does not confirm it, readers are kept away until recovery has been there.
+fn resolve_decided(keys: &[Key]) -> Vec<Unconfirmed> {
+    let held = PASS.take();
+    let xid = held.as_ref().map(|(_, xid)| *xid);
+    let pass = held.map(|(pass, _)| pass).or_else(|| gate::enter_decided_commit(Instant::now() + CONFIRM_BOUND));
+    if pass.is_none() {
+        gate::mark(&keys.iter().map(|key| key.node).collect::<Vec<_>>());
+    }
+    let unconfirmed = resolve(keys, "COMMIT PREPARED");
+    gate::mark(&unconfirmed.iter().map(|u| u.node).collect::<Vec<_>>());
+    if let Some(xid) = xid {
+        gate::remember_local(xid);
+    }
+    unconfirmed
+}
+
+/// A node that has not confirmed the second phase, and why.
+struct Unconfirmed {
+    node: NodeId,
+    name: String,
+    error: Error,
+}
+
 /// Sends the second phase to all these nodes at once; the nodes that did not confirm it, and why.
-fn resolve(keys: &[Key], command: &str) -> Vec<(String, Error)> {
+fn resolve(keys: &[Key], command: &str) -> Vec<Unconfirmed> {
     let mut unconfirmed = Vec::new();
     let mut running = Vec::new();
     with_sessions(|sessions| {
@@ -432,7 +483,7 @@ fn resolve(keys: &[Key], command: &str) -> Vec<(String, Error)> {
             session.lost = None;
             match ask(Some(session), *key, &sql) {
                 Ok((asked, _)) => running.push((asked, name)),
-                Err(_) => unconfirmed.push((name, error)),
+                Err(_) => unconfirmed.push(Unconfirmed { node: key.node, name, error }),
             }
         }
     });
@@ -461,7 +512,7 @@ fn resolve(keys: &[Key], command: &str) -> Vec<(String, Error)> {
                         session.give_up();
                     }
                 });
-                unconfirmed.push((name, error));
+                unconfirmed.push(Unconfirmed { node: running.key.node, name, error });
             }
         }
     }
@@ -472,6 +523,7 @@ fn resolve(keys: &[Key], command: &str) -> Vec<(String, Error)> {
 
 fn after_abort() {
     DECIDED.set(None);
+    PASS.set(None);
     let all = keys_where(|session| session.levels.is_inside() || session.prepared.is_some() || !session.is_quiet());
     if !all.is_empty() {
         let busy = keys_where(|session| !session.is_quiet());
@@ -481,7 +533,7 @@ fn after_abort() {
         let prepared = end_prepares(&all);
         if !prepared.is_empty() {
             let unconfirmed = resolve(&prepared, "ROLLBACK PREPARED");
-            for (name, error) in unconfirmed {
+            for Unconfirmed { name, error, .. } in unconfirmed {
                 report::warning(
                     &Error::new(
                         sqlstate::TRANSACTION_RESOLUTION_UNKNOWN,
@@ -531,6 +583,7 @@ fn forget_transaction() {
         }
     });
     end_constraints_level(0, true);
+    consistent::transaction_ended();
     if try_end_leases() {
         return;
     }

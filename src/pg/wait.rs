@@ -54,13 +54,15 @@ pub enum Event {
     Pool,
     /// A pool worker's answer.
     PoolWorker,
+    /// Commits of several nodes that are half done, or readers who take their snapshots.
+    Gate,
 }
 
-const EVENTS: [&CStr; 3] = [c"ShardingNode", c"ShardingPool", c"ShardingPoolWorker"];
+const EVENTS: [&CStr; 4] = [c"ShardingNode", c"ShardingPool", c"ShardingPoolWorker", c"ShardingGate"];
 
 impl Event {
     /// The number by which Postgres knows it.
-    fn number(self) -> u32 {
+    pub fn number(self) -> u32 {
         NUMBERS.with(|numbers| {
             let number = &numbers[self as usize];
             if number.get() == 0 {
