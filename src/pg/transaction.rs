@@ -2,8 +2,8 @@
 //!
 //! Installed once as raw transaction callbacks. Before the local commit the nodes commit in one
 //! phase or prepare (`transaction::commit` decides), after it the prepared ones are told to commit.
-//! Where an ERROR would be too late, waits are bounded and failures become warnings:
-//! `sharding.recover_transactions()` finishes what is left.
+//! Where an ERROR would be too late, waits are bounded and failures become warnings: the maintenance worker
+//! finishes what is left.
 
 use crate::catalog::quote_literal;
 use crate::error::{Error, Result, sqlstate};
@@ -15,7 +15,7 @@ use crate::pg::session::registry::{
 };
 use crate::pg::session::settle::{CANCEL_BOUND, end_leases, settle};
 use crate::pg::wait::{Patience, is_cancel_pending};
-use crate::pg::{pending, report, transaction_log};
+use crate::pg::{maintenance, pending, report, transaction_log};
 use crate::transaction::commit::{CommitPlan, plan_commit};
 use crate::wire::conversation::{Block, Task};
 use pgrx::pg_sys;
@@ -107,6 +107,7 @@ unsafe extern "C-unwind" fn savepoint_ends(
 fn without_error(body: impl FnOnce()) {
     if catch_unwind(AssertUnwindSafe(body)).is_err() {
         with_sessions(|sessions| sessions.clear());
+        maintenance::wake();
         report::warning(&Error::new(
             sqlstate::INTERNAL,
             "connections to the nodes were closed after an internal error",
@@ -389,6 +390,7 @@ fn after_commit() {
         match (DECIDED.take(), unconfirmed.is_empty()) {
             (Some(log_name), true) => CONFIRMED.with_borrow_mut(|names| names.push(log_name)),
             _ => {
+                maintenance::wake();
                 let names: Vec<String> = unconfirmed.iter().map(|(name, _)| format!("\"{name}\"")).collect();
                 let details: Vec<String> =
                     unconfirmed.iter().map(|(name, error)| format!("Node \"{name}\": {}.", error.message)).collect();
@@ -403,7 +405,7 @@ fn after_commit() {
                         ),
                     )
                     .detail(details.join(" "))
-                    .hint("Its changes there become visible with SELECT * FROM sharding.recover_transactions()."),
+                    .hint("Its changes there become visible once the node answers; see sharding.transactions."),
                 );
             }
         }
@@ -481,6 +483,9 @@ fn after_abort() {
         let prepared = end_prepares(&all);
         if !prepared.is_empty() {
             let unconfirmed = resolve(&prepared, "ROLLBACK PREPARED");
+            if !unconfirmed.is_empty() {
+                maintenance::wake();
+            }
             for (name, error) in unconfirmed {
                 report::warning(
                     &Error::new(
@@ -488,7 +493,7 @@ fn after_abort() {
                         format!("the transaction is rolled back, but node \"{name}\" has not confirmed it"),
                     )
                     .detail(format!("{}.", error.message))
-                    .hint("Its locks there are released with SELECT * FROM sharding.recover_transactions()."),
+                    .hint("Its locks there are released once the node answers; see sharding.transactions."),
                 );
             }
         }

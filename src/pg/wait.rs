@@ -54,9 +54,11 @@ pub enum Event {
     Pool,
     /// A pool worker's answer.
     PoolWorker,
+    /// Something to do for a maintenance process.
+    Maintenance,
 }
 
-const EVENTS: [&CStr; 3] = [c"ShardingNode", c"ShardingPool", c"ShardingPoolWorker"];
+const EVENTS: [&CStr; 4] = [c"ShardingNode", c"ShardingPool", c"ShardingPoolWorker", c"ShardingMaintenance"];
 
 impl Event {
     /// The number by which Postgres knows it.
