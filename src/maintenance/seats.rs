@@ -38,6 +38,8 @@ pub struct Seat {
     noted: AtomicU64,
     /// How often backends have reported trouble.
     troubles: AtomicU64,
+    /// How often a backend has begun to wait for long.
+    waits: AtomicU64,
     /// The process that wants the database for itself; 0: none.
     holder: AtomicU32,
 }
@@ -83,6 +85,7 @@ impl Seat {
         self.settled.store(false, Ordering::Relaxed);
         self.noted.store(0, Ordering::Relaxed);
         self.troubles.store(0, Ordering::Relaxed);
+        self.waits.store(0, Ordering::Relaxed);
         self.holder.store(0, Ordering::Relaxed);
     }
 
@@ -104,6 +107,16 @@ impl Seat {
     /// How often that was said.
     pub fn troubles(&self) -> u64 {
         self.troubles.load(Ordering::SeqCst)
+    }
+
+    /// A backend has begun to wait for long.
+    pub fn report_wait(&self) {
+        self.waits.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// How often that was said.
+    pub fn waits(&self) -> u64 {
+        self.waits.load(Ordering::SeqCst)
     }
 
     /// Whether a worker should be started.

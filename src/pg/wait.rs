@@ -5,6 +5,7 @@
 
 use crate::pg::compat;
 use crate::pg::guard;
+use crate::pg::maintenance::long_wait;
 use pgrx::pg_sys;
 use std::cell::{Cell, RefCell};
 use std::ffi::CStr;
@@ -126,12 +127,37 @@ pub fn wait_as(event: Event, sources: &[Source], patience: Patience) -> Woken {
             left.as_millis() as i64 + 1
         }
     };
-    let woken = match sources {
-        [source] => wait_for_one(event, *source, timeout),
-        _ => wait_for_all(event, sources, timeout),
+    let woken = match event {
+        Event::Node if patience.interruptible => wait_for_nodes(sources, timeout),
+        _ => wait_once(event, sources, timeout),
     };
     if patience.interruptible {
         check_interrupts();
+    }
+    woken
+}
+
+fn wait_once(event: Event, sources: &[Source], timeout: i64) -> Woken {
+    match sources {
+        [source] => wait_for_one(event, *source, timeout),
+        _ => wait_for_all(event, sources, timeout),
+    }
+}
+
+/// Waits for nodes; once that takes long, also for the word that this is a deadlock, whose ERROR it raises.
+fn wait_for_nodes(sources: &[Source], timeout: i64) -> Woken {
+    let limit = long_wait::limit().as_millis() as i64;
+    if (0..=limit).contains(&timeout) {
+        return wait_once(Event::Node, sources, timeout);
+    }
+    if wait_once(Event::Node, sources, limit) == Woken::Ready {
+        return Woken::Ready;
+    }
+    let long = long_wait::begin();
+    let woken = wait_once(Event::Node, sources, if timeout < 0 { timeout } else { timeout - limit });
+    if let Some(error) = long.verdict() {
+        drop(long);
+        guard::throw(error);
     }
     woken
 }

@@ -2,10 +2,12 @@
 //!
 //! [`levels`] mirrors the local transaction's savepoints on a node, [`commit`] chooses between one
 //! and two phases, [`gid`] names a prepared transaction, [`recovery`] says what becomes of one that
-//! a crash left behind, [`overview`] what is under way. `pg::transaction` carries them out.
+//! a crash left behind, [`overview`] what is under way, [`deadlock`] who waits for whom. `pg::transaction` carries them out.
 
 pub mod commit;
+pub mod deadlock;
 pub mod gid;
 pub mod levels;
+pub mod lock_mode;
 pub mod overview;
 pub mod recovery;

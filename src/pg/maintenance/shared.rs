@@ -1,7 +1,9 @@
-//! What launcher, workers and backends share: a seat per database, and the lock around the seats.
+//! What launcher, workers and backends share: a seat per database, the lock around the seats, and places for
+//! backends that wait for long.
 
 use crate::error::{Error, sqlstate};
 use crate::maintenance::seats::{Seat, Seats};
+use crate::maintenance::waits::{LongWait, LongWaits};
 use crate::pg::pool::shared::{my_latch, my_pid, wake as set_latch};
 use crate::pg::{guard, report};
 use pgrx::pg_sys;
@@ -10,10 +12,23 @@ use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 /// Databases with nodes, and those that are just being tried.
 const SEATS: usize = 128;
 
-/// All zeroes are a valid one.
+/// The beginning of the shared memory; the places of those who wait follow. All zeroes are a valid one.
 struct Header {
     launcher: AtomicUsize,
     seats: [Seat; SEATS],
+    waits: usize,
+}
+
+const _: () = assert!(size_of::<Header>().is_multiple_of(align_of::<LongWait>()));
+
+/// How many can wait at a time.
+fn places() -> usize {
+    // SAFETY: set before the hooks are called.
+    unsafe { pg_sys::MaxBackends }.max(1) as usize
+}
+
+fn bytes() -> usize {
+    size_of::<Header>() + places() * size_of::<LongWait>()
 }
 
 /// Set in the postmaster, inherited by its children.
@@ -43,7 +58,7 @@ unsafe extern "C-unwind" fn request() {
             if let Some(previous) = PREV_SHMEM_REQUEST {
                 guard::boundary(|| previous());
             }
-            pg_sys::RequestAddinShmemSpace(size_of::<Header>() as _);
+            pg_sys::RequestAddinShmemSpace(bytes() as _);
             pg_sys::RequestNamedLWLockTranche(TRANCHE.as_ptr(), 1);
         }
         Ok(())
@@ -58,11 +73,12 @@ unsafe extern "C-unwind" fn start() {
                 guard::boundary(|| previous());
             }
             let mut found = false;
-            let memory = pg_sys::ShmemInitStruct(TRANCHE.as_ptr(), size_of::<Header>() as _, &mut found);
+            let memory = pg_sys::ShmemInitStruct(TRANCHE.as_ptr(), bytes() as _, &mut found).cast::<Header>();
             if !found {
-                memory.cast::<u8>().write_bytes(0, size_of::<Header>());
+                memory.cast::<u8>().write_bytes(0, bytes());
+                (*memory).waits = places();
             }
-            SHARED.store(memory.cast(), Ordering::Relaxed);
+            SHARED.store(memory, Ordering::Relaxed);
             let lock = pg_sys::GetNamedLWLockTranche(TRANCHE.as_ptr());
             LOCK.store(&raw mut (*lock).lock, Ordering::Relaxed);
         }
@@ -78,6 +94,14 @@ fn header() -> Option<&'static Header> {
 /// The seats; none if the library was not loaded with the server.
 pub fn seats() -> Seats<'static> {
     Seats(header().map_or(&[], |header| &header.seats))
+}
+
+/// The places of those who wait.
+pub fn long_waits() -> LongWaits<'static> {
+    // SAFETY: they follow the header in the number that `start` has given it; all their fields are atomics.
+    LongWaits(header().map_or(&[], |header| unsafe {
+        std::slice::from_raw_parts(std::ptr::from_ref(header).add(1).cast::<LongWait>(), header.waits)
+    }))
 }
 
 struct Held(*mut pg_sys::LWLock);

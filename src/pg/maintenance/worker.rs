@@ -1,17 +1,18 @@
-//! The worker of a database: finishes transactions that are left in doubt.
+//! The worker of a database: finishes transactions that are left in doubt, and ends deadlocks over several servers.
 //!
 //! It sleeps until a node is due ([`crate::maintenance::agenda`]), a backend reports that it had to leave
-//! something behind, or somebody wants the database for himself. Each piece of work has a transaction of its own;
+//! something behind or that it waits for long, or somebody wants the database for himself. Each piece of work has a transaction of its own;
 //! one that fails is reported and tried again later.
 
 use crate::catalog::{ClusterMap, NodeId};
 use crate::error::{Error, Result};
 use crate::maintenance::agenda::Agenda;
 use crate::maintenance::seats::Seat;
+use crate::pg::maintenance::deadlock::Deadlocks;
 use crate::pg::maintenance::recover::{Pass, Visit};
 use crate::pg::maintenance::roles::Roles;
-use crate::pg::maintenance::shared::{is_alive, locked, take_seat};
-use crate::pg::maintenance::{settings, work};
+use crate::pg::maintenance::shared::{is_alive, locked, long_waits, take_seat};
+use crate::pg::maintenance::{long_wait, settings, work};
 use crate::pg::wait::{Event, Patience, wait_as};
 use crate::pg::{catalog_cache, compat, endpoint, guard, report};
 use pgrx::bgworkers::{BackgroundWorker, SignalWakeFlags};
@@ -59,7 +60,14 @@ fn run(database: u32, seat: &'static Seat) -> Result<()> {
     set(c"application_name", c"maintenance");
     // What waits for a connection here holds up everything else.
     set(c"sharding.pool_wait_timeout", c"1s");
-    let mut worker = Worker { seat, agenda: Agenda::default(), troubles: 0, complaints: HashMap::new() };
+    let mut worker = Worker {
+        seat,
+        agenda: Agenda::default(),
+        troubles: 0,
+        waits: 0,
+        deadlocks: Deadlocks::default(),
+        complaints: HashMap::new(),
+    };
     loop {
         if BackgroundWorker::sighup_received() {
             // SAFETY: re-reads the configuration, as every process does.
@@ -105,6 +113,9 @@ struct Worker {
     agenda: Agenda,
     /// The reports of trouble that were heard.
     troubles: u64,
+    /// The reports of long waits that were heard.
+    waits: u64,
+    deadlocks: Deadlocks,
     /// What the log was last told of a node.
     complaints: HashMap<NodeId, String>,
 }
@@ -113,6 +124,7 @@ impl Worker {
     /// Whether somebody wants something at once.
     fn is_called(&self) -> bool {
         self.seat.is_held(is_alive)
+            || self.seat.waits() != self.waits
             || (settings::recovery_interval().is_some() && self.seat.troubles() != self.troubles)
     }
 
@@ -121,6 +133,28 @@ impl Worker {
         let nodes = map.node_ids();
         self.agenda.set_nodes(&nodes);
         self.complaints.retain(|node, _| nodes.contains(node));
+        let next_wait = self.resolve_deadlocks(map);
+        let next = self.look_for_doubt(map);
+        next_wait.map_or(next, |at| at.min(next))
+    }
+
+    /// Looks for deadlocks if somebody waits for long; when to look again.
+    fn resolve_deadlocks(&mut self, map: &ClusterMap) -> Option<Instant> {
+        self.waits = self.seat.waits();
+        if long_waits().of_database(self.seat.database()).is_empty() {
+            return None;
+        }
+        // A node that is not connected yet has nobody waiting.
+        endpoint::limit_connecting(FIRST_CONNECT_LIMIT);
+        match self.deadlocks.look(map) {
+            Ok(failed) => failed.into_iter().for_each(|(node, error)| self.complain(map, node, error)),
+            Err(error) => report::log(&error),
+        }
+        Some(Instant::now() + long_wait::limit())
+    }
+
+    /// Finishes transactions in doubt where that is due; when to look again.
+    fn look_for_doubt(&mut self, map: &Rc<ClusterMap>) -> Instant {
         let Some(interval) = settings::recovery_interval() else { return Instant::now() + TICK };
         let troubles = self.seat.troubles();
         if troubles != self.troubles {
@@ -151,6 +185,9 @@ impl Worker {
         for node in &all {
             if self.seat.is_held(is_alive) {
                 return;
+            }
+            if self.seat.waits() != self.waits {
+                self.resolve_deadlocks(map);
             }
             let asked = Instant::now();
             let doublings = self.agenda.failures(*node).min(MOST_DOUBLINGS);
@@ -192,7 +229,7 @@ impl Worker {
         }
         self.complaints.insert(node, error.message.clone());
         let mut told = error;
-        told.context = Some(format!("looking for transactions in doubt on node \"{}\"", map.node_name(node)));
+        told.context = Some(format!("looking after node \"{}\"", map.node_name(node)));
         report::log(&told);
     }
 }
