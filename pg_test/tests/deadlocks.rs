@@ -12,7 +12,8 @@ const TIMEOUT: Duration = Duration::from_secs(1);
 const DEADLOCK: &str = "40P01";
 
 fn start(nodes: usize, coordinator: &str) -> Cluster {
-    let cluster = Cluster::start_with(nodes, Settings { coordinator, node: "" });
+    // The nodes resolve their own as soon.
+    let cluster = Cluster::start_with(nodes, Settings { coordinator, node: coordinator });
     cluster
         .client()
         .batch_execute(
@@ -210,7 +211,7 @@ fn the_error_can_be_caught() {
 /// 200 transactions of 8 clients that take locks in random order, on nodes and here: all of them end.
 #[test]
 fn random_transactions_end() {
-    let cluster = start(3, "deadlock_timeout = '200ms'");
+    let cluster = start(3, "deadlock_timeout = '100ms'");
     let victims = AtomicU64::new(0);
     let committed = AtomicU64::new(0);
     let begun = Instant::now();

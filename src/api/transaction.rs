@@ -5,7 +5,7 @@ use crate::api::node::known_cluster;
 use crate::catalog::ClusterMap;
 use crate::error::{Error, Result};
 use crate::pg::function::{Answer, Call};
-use crate::pg::maintenance::recover::{Pass, prepared_on};
+use crate::pg::maintenance::recover::{Pass, is_at_work, prepared_on};
 use crate::pg::maintenance::roles::Roles;
 use crate::pg::report;
 use crate::pg::transaction_log as log;
@@ -62,7 +62,7 @@ fn survey(map: &ClusterMap) -> Result<Overview> {
             Ok(all) => {
                 overview.reached(&node.name);
                 for prepared in all {
-                    let running = log::is_in_progress(prepared.transaction);
+                    let running = is_at_work(prepared.transaction);
                     overview.prepared(&node.name, &prepared.transaction.log_name(), prepared.since, running);
                 }
             }
@@ -73,7 +73,6 @@ fn survey(map: &ClusterMap) -> Result<Overview> {
             }
         }
     }
-    // Those that have ended meanwhile have a row now, or none.
     Ok(overview)
 }
 

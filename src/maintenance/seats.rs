@@ -60,7 +60,8 @@ impl<'a> Seats<'a> {
             return Some(seat);
         }
         let free = self.0.iter().find(|seat| seat.database() == 0);
-        let unused = || self.0.iter().find(|seat| !seat.has_worker(&alive) && !seat.is_held(&alive));
+        let unused =
+            || self.0.iter().find(|seat| seat.noted() == 0 && !seat.has_worker(&alive) && !seat.is_held(&alive));
         let seat = free.or_else(unused)?;
         seat.clear();
         seat.database.store(database, Ordering::Release);
@@ -249,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn seats_without_a_worker_make_room() {
+    fn seats_without_anything_to_do_make_room() {
         let memory = seats(2);
         let all = Seats(&memory);
         for database in [1, 2] {
@@ -258,7 +259,10 @@ mod tests {
             assert!(seat.take(70 + database, 1, |_| true));
         }
         assert!(all.find_or_make(3, |_| true).is_none());
-        all.find(2).unwrap().vacate(72);
+        let second = all.find(2).unwrap();
+        second.vacate(72);
+        assert!(all.find_or_make(3, |_| true).is_none(), "there will be another worker");
+        assert!(second.give_up(second.noted()));
         let seat = all.find_or_make(3, |_| true).unwrap();
         assert_eq!((seat.database(), seat.noted()), (3, 0));
         assert!(all.find(2).is_none() && all.find(0).is_none());

@@ -107,7 +107,7 @@ unsafe extern "C-unwind" fn savepoint_ends(
 fn without_error(body: impl FnOnce()) {
     if catch_unwind(AssertUnwindSafe(body)).is_err() {
         with_sessions(|sessions| sessions.clear());
-        maintenance::wake();
+        maintenance::commit::end(true);
         report::warning(&Error::new(
             sqlstate::INTERNAL,
             "connections to the nodes were closed after an internal error",
@@ -317,6 +317,7 @@ fn is_done(running: Running) -> bool {
 /// The first phase: all writers prepare, and the decision is written into the log.
 fn prepare(keys: &[Key]) -> Result<()> {
     let transaction = transaction_log::current_transaction();
+    maintenance::commit::begin(transaction.xid);
     let mut running = Vec::new();
     let names = with_sessions(|sessions| -> Result<Vec<String>> {
         let mut names = Vec::new();
@@ -387,10 +388,10 @@ fn after_commit() {
     let keys = keys_where(|session| session.prepared.is_some());
     if !keys.is_empty() {
         let unconfirmed = resolve(&keys, "COMMIT PREPARED");
+        maintenance::commit::end(!unconfirmed.is_empty());
         match (DECIDED.take(), unconfirmed.is_empty()) {
             (Some(log_name), true) => CONFIRMED.with_borrow_mut(|names| names.push(log_name)),
             _ => {
-                maintenance::wake();
                 let names: Vec<String> = unconfirmed.iter().map(|(name, _)| format!("\"{name}\"")).collect();
                 let details: Vec<String> =
                     unconfirmed.iter().map(|(name, error)| format!("Node \"{name}\": {}.", error.message)).collect();
@@ -483,9 +484,7 @@ fn after_abort() {
         let prepared = end_prepares(&all);
         if !prepared.is_empty() {
             let unconfirmed = resolve(&prepared, "ROLLBACK PREPARED");
-            if !unconfirmed.is_empty() {
-                maintenance::wake();
-            }
+            maintenance::commit::end(!unconfirmed.is_empty());
             for (name, error) in unconfirmed {
                 report::warning(
                     &Error::new(
@@ -529,6 +528,7 @@ fn end_prepares(keys: &[Key]) -> Vec<Key> {
 
 /// No session is in a transaction any more.
 fn forget_transaction() {
+    maintenance::commit::end(false);
     with_sessions(|sessions| {
         for session in sessions.values_mut() {
             let rolled_back = session.levels.is_inside() && session.prepared.is_none();

@@ -24,7 +24,7 @@ pub fn limit() -> Duration {
 /// This backend has waited for long and goes on to wait.
 pub fn begin() -> LongWait {
     let database = my_database();
-    let Some(seat) = seats().find(database).filter(|seat| seat.worker() != my_pid()) else {
+    let Some(seat) = seats().find(database).filter(|_| !shared::is_worker()) else {
         return LongWait { place: None };
     };
     let place = long_waits().enter(my_pid(), database, my_latch(), is_alive);

@@ -11,6 +11,7 @@
 //! - [`launcher`], [`worker`]: the processes
 //! - [`work`]: a piece of work with a transaction of its own
 //! - [`recover`]: a pass over transactions in doubt, also for `sharding.recover_transactions()`
+//! - [`commit`]: a backend's commit that recovery must not touch
 //! - [`long_wait`]: how a backend says that it waits, and hears that it must not
 //! - [`wait_graph`], [`deadlock`]: who waits for whom, and who has to give way
 //! - [`roles`]: as whom a node is reached
@@ -18,6 +19,7 @@
 //!
 //! Where no process is left for a worker, a line in the log says so, and nothing else stops.
 
+pub mod commit;
 pub mod deadlock;
 pub mod launcher;
 pub mod long_wait;

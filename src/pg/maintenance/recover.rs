@@ -13,6 +13,7 @@
 use crate::catalog::{ClusterMap, NodeId, quote_literal};
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::maintenance::roles::{Roles, as_role};
+use crate::pg::maintenance::shared::{is_alive, under_way};
 use crate::pg::session::command::TextRows;
 use crate::pg::session::query_outside_each;
 use crate::pg::transaction_log as log;
@@ -80,7 +81,7 @@ impl Pass {
         self.survey.reached.insert(name.clone());
         let mut visit = Visit::Clean;
         for Prepared { gid, transaction, .. } in found {
-            let in_progress = log::is_in_progress(transaction);
+            let in_progress = is_at_work(transaction);
             let log_name = transaction.log_name();
             let logged = || log::rows().map(|rows| rows.iter().any(|row| row.gid == log_name));
             let (command, action) = match verdict(in_progress, logged)? {
@@ -113,6 +114,12 @@ impl Pass {
             self.log_before.iter().filter(|row| is_settled(row, survey)).map(|row| row.gid.clone()).collect();
         log::delete(&settled)
     }
+}
+
+/// Whether a backend is carrying out the transaction, on its way to the decision or after it.
+pub fn is_at_work(transaction: GlobalTransaction) -> bool {
+    // In this order: it is registered before it is prepared anywhere, and until after it has ended here.
+    log::is_in_progress(transaction) || under_way().contains(transaction.xid, is_alive)
 }
 
 /// The prepared transactions of this coordinator on a node.

@@ -1,36 +1,43 @@
-//! What launcher, workers and backends share: a seat per database, the lock around the seats, and places for
-//! backends that wait for long.
+//! What launcher, workers and backends share: a seat per database, the lock around the seats, places for
+//! backends that wait for long, and for those that commit in two phases.
 
 use crate::error::{Error, sqlstate};
 use crate::maintenance::seats::{Seat, Seats};
+use crate::maintenance::under_way::{Commit, UnderWay};
 use crate::maintenance::waits::{LongWait, LongWaits};
 use crate::pg::pool::shared::{my_latch, my_pid, wake as set_latch};
 use crate::pg::{guard, report};
 use pgrx::pg_sys;
-use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 
 /// Databases with nodes, and those that are just being tried.
 const SEATS: usize = 128;
 
-/// The beginning of the shared memory; the places of those who wait follow. All zeroes are a valid one.
+/// The beginning of the shared memory; the places of those who wait and of those who commit follow. All zeroes are
+/// a valid one.
 struct Header {
     launcher: AtomicUsize,
     seats: [Seat; SEATS],
-    waits: usize,
+    /// How many places of each kind there are.
+    places: usize,
 }
 
-const _: () = assert!(size_of::<Header>().is_multiple_of(align_of::<LongWait>()));
+const _: () = assert!(
+    size_of::<Header>().is_multiple_of(align_of::<LongWait>())
+        && size_of::<LongWait>().is_multiple_of(align_of::<Commit>())
+);
 
-/// How many can wait at a time.
+/// One for each process that there can be.
 fn places() -> usize {
     // SAFETY: set before the hooks are called.
     unsafe { pg_sys::MaxBackends }.max(1) as usize
 }
 
 fn bytes() -> usize {
-    size_of::<Header>() + places() * size_of::<LongWait>()
+    size_of::<Header>() + places() * (size_of::<LongWait>() + size_of::<Commit>())
 }
 
+static IS_WORKER: AtomicBool = AtomicBool::new(false);
 /// Set in the postmaster, inherited by its children.
 static SHARED: AtomicPtr<Header> = AtomicPtr::new(std::ptr::null_mut());
 static LOCK: AtomicPtr<pg_sys::LWLock> = AtomicPtr::new(std::ptr::null_mut());
@@ -76,7 +83,7 @@ unsafe extern "C-unwind" fn start() {
             let memory = pg_sys::ShmemInitStruct(TRANCHE.as_ptr(), bytes() as _, &mut found).cast::<Header>();
             if !found {
                 memory.cast::<u8>().write_bytes(0, bytes());
-                (*memory).waits = places();
+                (*memory).places = places();
             }
             SHARED.store(memory, Ordering::Relaxed);
             let lock = pg_sys::GetNamedLWLockTranche(TRANCHE.as_ptr());
@@ -99,8 +106,21 @@ pub fn seats() -> Seats<'static> {
 /// The places of those who wait.
 pub fn long_waits() -> LongWaits<'static> {
     // SAFETY: they follow the header in the number that `start` has given it; all their fields are atomics.
-    LongWaits(header().map_or(&[], |header| unsafe {
-        std::slice::from_raw_parts(std::ptr::from_ref(header).add(1).cast::<LongWait>(), header.waits)
+    LongWaits(header().map_or(&[], |header| unsafe { std::slice::from_raw_parts(first_wait(header), header.places) }))
+}
+
+/// # Safety
+/// The header is the one in shared memory.
+unsafe fn first_wait(header: &Header) -> *const LongWait {
+    // SAFETY: what follows it has the size that `bytes` says.
+    unsafe { std::ptr::from_ref(header).add(1).cast() }
+}
+
+/// The two-phase commits of live backends.
+pub fn under_way() -> UnderWay<'static> {
+    // SAFETY: they follow the places of those who wait.
+    UnderWay(header().map_or(&[], |header| unsafe {
+        std::slice::from_raw_parts(first_wait(header).add(header.places).cast::<Commit>(), header.places)
     }))
 }
 
@@ -198,12 +218,18 @@ pub fn wake_worker(seat: &Seat) {
     }
 }
 
+/// Whether this process is the worker of its database.
+pub fn is_worker() -> bool {
+    IS_WORKER.load(Ordering::Relaxed)
+}
+
 /// This process becomes the worker of its database, until it ends; `None` if there is one already.
 pub fn take_seat(database: u32) -> Option<&'static Seat> {
     let seat = locked(|seats| {
         let seat = seats.find(database)?;
         seat.take(my_pid(), my_latch(), is_alive).then_some(seat)
     })?;
+    IS_WORKER.store(true, Ordering::Relaxed);
     // Before the process belongs to the database: called after it has left it.
     // SAFETY: the callback is in the library, which is never unloaded.
     unsafe { pg_sys::on_shmem_exit(Some(leave), pg_sys::Datum::from(database)) };

@@ -7,6 +7,7 @@ use crate::catalog::NodeId;
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::connection::{Connection, Place};
 use crate::pg::endpoint::Endpoint;
+use crate::pg::maintenance;
 use crate::pg::maintenance::long_wait::{self, LongWait};
 use crate::pg::pool::ask::{ask, ended};
 use crate::pg::pool::attempt::socket_address;
@@ -63,6 +64,8 @@ pub fn key_of(node: NodeId, mapping: u32, outside: bool, endpoint: &Endpoint) ->
         bytes.extend(part.map_or("", String::as_str).as_bytes());
     }
     bytes.extend(port.to_le_bytes());
+    // A connection of its own: others may keep all of theirs for long.
+    bytes.push(u8::from(maintenance::shared::is_worker()));
     // SAFETY: a variable of this backend.
     let database = unsafe { pg_sys::MyDatabaseId }.to_u32();
     // The same user on other nodes. Outside of transactions, nodes are asked for in one order.
