@@ -251,3 +251,70 @@ fn without_a_process_for_the_worker_the_log_says_so() {
     assert_eq!(cluster.coordinator().log().matches("no background worker is left").count(), 1);
     assert!(cluster.coordinator().log().contains("Raise max_worker_processes."));
 }
+
+/// Of the nodes, the first one takes connections and never answers.
+#[test]
+fn a_node_that_does_not_answer_delays_no_other() {
+    let cluster = start(QUICK);
+    let mut here = cluster.client();
+    let prefix = prefix(&mut here);
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port();
+    here.batch_execute(&format!("ALTER SERVER n1 OPTIONS (SET port '{port}')")).unwrap();
+    leave_prepared(&cluster, 2, &format!("{prefix}10_00000000000000aa"));
+    let begun = Instant::now();
+    renew_worker(&mut here);
+    eventually(&mut cluster.node_client(2), PREPARED, 0);
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    // Deadlocks, too, are looked for as before, and the log is told once.
+    sleep(Duration::from_secs(6));
+    let log = cluster.coordinator().log();
+    assert_eq!(log.matches("could not connect to node \"n1\"").count(), 1, "{log}");
+    let port = cluster.node(1).port();
+    leave_prepared(&cluster, 1, &format!("{prefix}11_00000000000000aa"));
+    here.batch_execute(&format!("ALTER SERVER n1 OPTIONS (SET port '{port}')")).unwrap();
+    eventually(&mut cluster.node_client(1), PREPARED, 0);
+}
+
+#[test]
+fn the_worker_goes_to_a_node_as_whoever_may() {
+    let cluster = start(QUICK);
+    let mut here = cluster.client();
+    let prefix = prefix(&mut here);
+    eventually(&mut here, WORKERS, 1);
+    here.batch_execute("CREATE ROLE alice; CREATE ROLE bob").unwrap();
+    for i in 1..=2 {
+        cluster.node_client(i).batch_execute("CREATE ROLE limited LOGIN").unwrap();
+        here.batch_execute(&format!("DROP USER MAPPING FOR PUBLIC SERVER n{i}")).unwrap();
+    }
+    renew_worker(&mut here);
+    let begun = Instant::now();
+    while !cluster.coordinator().log().contains("no user mapping for \"postgres\" on node \"n1\"") {
+        assert!(begun.elapsed() < SECONDS, "{}", cluster.coordinator().log());
+        sleep(Duration::from_millis(50));
+    }
+    // The first one may look but not touch.
+    here.batch_execute("CREATE USER MAPPING FOR alice SERVER n1 OPTIONS (user 'limited')").unwrap();
+    here.batch_execute("CREATE USER MAPPING FOR bob SERVER n1 OPTIONS (user 'postgres')").unwrap();
+    leave_prepared(&cluster, 1, &format!("{prefix}10_00000000000000aa"));
+    renew_worker(&mut here);
+    eventually(&mut cluster.node_client(1), PREPARED, 0);
+}
+
+#[test]
+fn recovery_can_be_left_to_the_user() {
+    let cluster = start(Settings { coordinator: "sharding.recovery_interval = 0", node: "" });
+    let mut here = cluster.client();
+    let prefix = prefix(&mut here);
+    leave_prepared(&cluster, 1, &format!("{prefix}10_00000000000000aa"));
+    renew_worker(&mut here);
+    sleep(Duration::from_secs(3));
+    assert_eq!(number(&mut cluster.node_client(1), PREPARED), 1);
+    assert_eq!(number(&mut here, "SELECT count(*) FROM sharding.recover_transactions()"), 1);
+    leave_prepared(&cluster, 1, &format!("{prefix}11_00000000000000aa"));
+    here.batch_execute("ALTER SYSTEM SET sharding.recovery_interval = '1s'").unwrap();
+    // What the server is started with does not hide it.
+    here.batch_execute("SELECT pg_reload_conf()").unwrap();
+    eventually(&mut cluster.node_client(1), PREPARED, 0);
+}
