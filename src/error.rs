@@ -39,6 +39,7 @@ impl fmt::Debug for SqlState {
 /// The states that this extension raises by itself.
 pub mod sqlstate {
     use super::SqlState;
+    pub const SUCCESS: SqlState = SqlState::new("00000");
     pub const CONNECTION_FAILURE: SqlState = SqlState::new("08006");
     pub const CONNECTION_UNABLE: SqlState = SqlState::new("08001");
     pub const PROTOCOL_VIOLATION: SqlState = SqlState::new("08P01");

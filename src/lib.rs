@@ -6,6 +6,7 @@ pub mod catalog;
 pub mod cheap_hash;
 pub mod ddl;
 pub mod error;
+pub mod maintenance;
 pub mod pg;
 pub mod plan;
 pub mod pool;
@@ -17,6 +18,7 @@ pub mod wire;
 pgrx::extension_sql_file!("../sql/catalog.sql", name = "catalog", bootstrap);
 pgrx::extension_sql_file!("../sql/node.sql", name = "node", requires = ["catalog"]);
 pgrx::extension_sql_file!("../sql/pool.sql", name = "pool", requires = ["catalog"]);
+pgrx::extension_sql_file!("../sql/transaction.sql", name = "transaction", requires = ["catalog"]);
 pgrx::extension_sql_file!("../sql/table.sql", name = "table", requires = ["catalog"]);
 
 #[pgrx::pg_guard]
@@ -27,6 +29,7 @@ pub extern "C-unwind" fn _PG_init() {
     pg::endpoint::install();
     pg::pool::install();
     pg::gate::install();
+    pg::maintenance::install();
     pg::transaction::install();
     pg::session::outcome::install();
     pg::hooks::install();

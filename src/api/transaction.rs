@@ -1,87 +1,82 @@
-//! `sharding.recover_transactions()`: finishes two-phase commits that a crash or a lost connection
-//! left behind. `transaction::recovery` explains the order of the steps.
+//! `sharding.recover_transactions()` and the view `sharding.transactions`: two-phase commits that are under way or were
+//! interrupted.
 
 use crate::api::node::known_cluster;
-use crate::catalog::{NodeId, quote_literal};
-use crate::error::{Result, sqlstate};
+use crate::catalog::ClusterMap;
+use crate::error::{Error, Result};
 use crate::pg::function::{Answer, Call};
-use crate::pg::session::query_outside;
+use crate::pg::maintenance::recover::{Pass, is_at_work, prepared_on};
+use crate::pg::maintenance::roles::Roles;
+use crate::pg::report;
 use crate::pg::transaction_log as log;
 use crate::sql_function;
-use crate::transaction::gid::GlobalTransaction;
-use crate::transaction::recovery::{Survey, Verdict, is_settled, verdict};
+use crate::transaction::overview::{Overview, Progress};
+use std::rc::Rc;
 
 sql_function!(sharding_recover_transactions, pg_finfo_sharding_recover_transactions, recover_transactions);
+sql_function!(sharding_transactions, pg_finfo_sharding_transactions, transactions);
 
-/// A prepared transaction of ours on a node.
-struct Found {
-    node: NodeId,
-    gid: String,
-    transaction: GlobalTransaction,
-}
-
+/// `recover_transactions()`: what was done, and the nodes that could not be asked.
 fn recover_transactions(call: &Call) -> Result<Answer> {
     let map = known_cluster()?;
-    let log_before = log::rows()?;
-    let mut survey = Survey::default();
-    let mut found = Vec::new();
+    let mut pass = Pass::begin(Rc::clone(&map), Roles::Mine)?;
     let mut table = Vec::new();
     for node in &map.nodes {
-        survey.known.insert(node.name.clone());
-        match prepared_on(node.id) {
-            Ok(prepared) => {
-                survey.reached.insert(node.name.clone());
-                found.extend(prepared);
-            }
-            Err(error) => {
-                table.push(vec![Some(node.name.clone()), None, Some(format!("unreachable: {}", error.message))])
-            }
+        if let Err(error) = pass.visit(node.id) {
+            table.push(vec![Some(node.name.clone()), None, Some(format!("unreachable: {}", error.message))]);
         }
     }
-    for Found { node, gid, transaction } in found {
-        let in_progress = log::is_in_progress(transaction);
-        let name = transaction.log_name();
-        let verdict = verdict(in_progress, || log::rows().map(|rows| rows.iter().any(|row| row.gid == name)))?;
-        let (command, action) = match verdict {
-            Verdict::Leave => {
-                survey.unresolved.insert(name);
-                continue;
-            }
-            Verdict::Commit => ("COMMIT PREPARED", "committed"),
-            Verdict::Rollback => ("ROLLBACK PREPARED", "rolled back"),
-        };
-        let action = match query_outside(node, &format!("{command} {}", quote_literal(&gid))) {
-            Ok(_) => action.to_string(),
-            // Its own backend, or another recovery, was faster.
-            Err(error) if error.code == sqlstate::UNDEFINED_OBJECT => continue,
-            Err(error) => {
-                survey.unresolved.insert(name);
-                format!("failed: {}", error.message)
-            }
-        };
-        table.push(vec![Some(map.node_name(node).to_string()), Some(gid), Some(action)]);
-    }
-    let settled: Vec<String> =
-        log_before.into_iter().filter(|row| is_settled(row, &survey)).map(|row| row.gid).collect();
-    log::delete(&settled)?;
+    table.extend(pass.done.drain(..).map(|done| vec![Some(done.node), Some(done.gid), Some(done.action)]));
+    pass.end()?;
     call.return_rows(&table)
 }
 
-/// The prepared transactions of this coordinator on a node.
-fn prepared_on(node: NodeId) -> Result<Vec<Found>> {
-    let coordinator = log::coordinator();
-    let rows = query_outside(
-        node,
-        "SELECT gid FROM pg_catalog.pg_prepared_xacts \
-         WHERE database = pg_catalog.current_database() ORDER BY prepared",
-    )?;
-    Ok(rows
+/// `transactions()`: the nodes are asked.
+fn transactions(call: &Call) -> Result<Answer> {
+    let map = known_cluster()?;
+    let overview = survey(&map)?;
+    let array =
+        |names: &[String]| Some(format!("{{{}}}", names.iter().map(|n| element(n)).collect::<Vec<_>>().join(",")));
+    let rows: Vec<Vec<Option<String>>> = overview
+        .rows()
         .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|gid| {
-            let transaction = GlobalTransaction::of_gid(&gid, coordinator)?;
-            Some(Found { node, gid, transaction })
+        .map(|row| {
+            let state = match row.progress {
+                Progress::Running => "in progress",
+                Progress::Committing => "committing",
+                Progress::RollingBack => "rolling back",
+            };
+            vec![Some(row.gid), Some(state.to_string()), row.since, array(&row.nodes), array(&row.unconfirmed)]
         })
-        .collect())
+        .collect();
+    call.return_rows(&rows)
+}
+
+fn survey(map: &ClusterMap) -> Result<Overview> {
+    let mut overview = Overview::default();
+    for (row, decided) in log::rows_with_time()? {
+        overview.logged(row, decided);
+    }
+    for node in &map.nodes {
+        match prepared_on(node.id) {
+            Ok(all) => {
+                overview.reached(&node.name);
+                for prepared in all {
+                    let running = is_at_work(prepared.transaction);
+                    overview.prepared(&node.name, &prepared.transaction.log_name(), prepared.since, running);
+                }
+            }
+            Err(error) => {
+                report::warning(&Error::new(error.code, format!("node \"{}\" could not be asked", node.name)).detail(
+                    format!("{}.", error.detail.map_or(error.message, |d| d.trim_end_matches('.').to_string())),
+                ))
+            }
+        }
+    }
+    Ok(overview)
+}
+
+/// A name in the text of an array.
+fn element(name: &str) -> String {
+    format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\""))
 }

@@ -6,6 +6,7 @@
 //! plans: whoever changes a table's row calls [`invalidate_table`].
 
 use crate::catalog::{ClusterMap, ColocationGroup, DistributedTable, GroupId, Node, NodeId, Spread, TableId};
+use crate::pg::maintenance;
 use pgrx::pg_sys;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -66,6 +67,9 @@ pub fn cluster() -> Option<Rc<ClusterMap>> {
     // SAFETY: called inside a transaction; relations are opened and closed within.
     let map = Rc::new(unsafe { load(anchor) });
     MAP.with(|m| m.replace(Some(map.clone())));
+    if !map.nodes.is_empty() {
+        maintenance::note_nodes();
+    }
     Some(map)
 }
 
@@ -107,7 +111,7 @@ pub fn catalog_oid(name: &CStr) -> pg_sys::Oid {
 }
 
 /// Calls `row` with the values of each row of a catalog table, under a catalog snapshot.
-unsafe fn scan(relid: pg_sys::Oid, mut row: impl FnMut(&[Option<pg_sys::Datum>])) {
+pub unsafe fn scan_catalog(relid: pg_sys::Oid, mut row: impl FnMut(&[Option<pg_sys::Datum>])) {
     // SAFETY: the arrays have natts elements; values are read before the next row is fetched.
     unsafe {
         let rel = pg_sys::table_open(relid, pg_sys::AccessShareLock as _);
@@ -141,7 +145,7 @@ unsafe fn load(anchor: pg_sys::Oid) -> ClusterMap {
     unsafe {
         let mut map = ClusterMap::default();
         let wrapper = pg_sys::get_foreign_data_wrapper_oid(c"sharding".as_ptr(), true);
-        scan(pg_sys::ForeignServerRelationId, |c| {
+        scan_catalog(pg_sys::ForeignServerRelationId, |c| {
             if let (Some(oid), Some(name), Some(fdw)) = (c[0], c[1], c[3])
                 && pg_sys::Oid::from(fdw.value() as u32) == wrapper
             {
@@ -149,14 +153,14 @@ unsafe fn load(anchor: pg_sys::Oid) -> ClusterMap {
             }
         });
         map.nodes.sort_by_key(|n| n.id);
-        scan(catalog_oid(c"colocation_group"), |c| {
+        scan_catalog(catalog_oid(c"colocation_group"), |c| {
             if let (Some(id), Some(key_type)) = (c[0], c[1]) {
                 let id = GroupId(id.value() as i32);
                 map.groups.insert(id, ColocationGroup { id, key_type: key_type.value() as u32, shards: Vec::new() });
             }
         });
         let mut shards: BTreeMap<(i32, i32), String> = BTreeMap::new();
-        scan(catalog_oid(c"shard"), |c| {
+        scan_catalog(catalog_oid(c"shard"), |c| {
             if let (Some(group), Some(remainder), Some(node)) = (c[0], c[1], c[2]) {
                 shards.insert((group.value() as i32, remainder.value() as i32), name_text(node));
             }
@@ -169,7 +173,7 @@ unsafe fn load(anchor: pg_sys::Oid) -> ClusterMap {
             }
         }
         map.groups.retain(|_, g| !g.shards.is_empty());
-        scan(anchor, |c| {
+        scan_catalog(anchor, |c| {
             let Some(relation) = c[0] else { return };
             let id = TableId(relation.value() as u32);
             let spread = match (c[1], c[2]) {

@@ -485,6 +485,17 @@ pub fn wait_event(name: &std::ffi::CStr) -> u32 {
     }
 }
 
+/// What a process does on a signal.
+pub fn on_signal(signal: i32, handler: unsafe extern "C-unwind" fn(i32)) {
+    // SAFETY: the handler is a function of Postgres that only sets flags and the latch.
+    unsafe {
+        #[cfg(not(feature = "pg18"))]
+        pg_sys::pqsignal(signal, Some(handler));
+        #[cfg(feature = "pg18")]
+        pg_sys::pqsignal_be(signal, Some(handler));
+    }
+}
+
 /// The array of a tuple descriptor's attributes.
 pub unsafe fn attributes(desc: pg_sys::TupleDesc) -> *mut pg_sys::FormData_pg_attribute {
     // SAFETY: on 18 they follow the compact ones (`TupleDescAttr` in access/tupdesc.h).

@@ -10,7 +10,7 @@ use crate::error::{Error, Result, sqlstate};
 use crate::pg::catalog_cache::servers_generation;
 use crate::pool::message::Address;
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, pg_sys};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ffi::CStr;
 use std::net::ToSocketAddrs;
 use std::time::Duration;
@@ -59,6 +59,8 @@ struct MappedUsers {
 }
 
 thread_local! {
+    /// A process that has others to care for waits no longer than this.
+    static CONNECT_LIMIT: Cell<Option<Duration>> = const { Cell::new(None) };
     static MAPPED: RefCell<MappedUsers> = const { RefCell::new(MappedUsers { generation: 0, all: Vec::new() }) };
 }
 
@@ -145,7 +147,7 @@ pub fn endpoint_of(node: NodeId) -> Result<Endpoint> {
         dbname: find(&server, "dbname").unwrap_or_else(database_name),
         user: find(&mapping, "user").unwrap_or_else(|| user_name(user)),
         password: find(&mapping, "password"),
-        timeout: Duration::from_secs(timeout.max(1)),
+        timeout: Duration::from_secs(timeout.max(1)).min(CONNECT_LIMIT.get().unwrap_or(Duration::MAX)),
         name,
     })
 }
@@ -172,6 +174,11 @@ fn invalid(server: &str, option: &str, value: &str) -> Error {
         sqlstate::INVALID_PARAMETER_VALUE,
         format!("invalid value for option \"{option}\" of server \"{server}\": \"{value}\""),
     )
+}
+
+/// From now on this process waits at most so long for a connection, whatever the settings say.
+pub fn limit_connecting(limit: Duration) {
+    CONNECT_LIMIT.set(Some(limit));
 }
 
 /// The name of a node's server. 42704 if it is gone.

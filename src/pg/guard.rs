@@ -6,9 +6,10 @@
 //! `ErrorData` or a panic leaves as an ERROR. Unlike pgrx's own pair nothing is lost on the way:
 //! cursor position, constraint name and a user's own SQLSTATE stay what they were.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, sqlstate};
 use crate::pg::report;
 use pgrx::pg_sys;
+use pgrx::pg_sys::panic::CaughtError;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any, resume_unwind};
 
@@ -82,6 +83,36 @@ fn settled<T>(body: impl FnOnce() -> Result<T>) -> Settled<T> {
             },
         },
     }
+}
+
+/// Runs a piece of work whose caller goes on if it fails: what a background worker does. The caller aborts the
+/// transaction.
+pub fn caught<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
+    let payload = match catch_unwind(AssertUnwindSafe(body)) {
+        Ok(result) => return result,
+        Err(payload) => payload,
+    };
+    let payload = match payload.downcast::<Thrown>() {
+        // SAFETY: a copy that nobody else has.
+        Ok(thrown) => return Err(unsafe { report::of_error_data(thrown.0) }),
+        Err(payload) => payload,
+    };
+    let payload = match payload.downcast::<Error>() {
+        Ok(error) => return Err(*error),
+        Err(payload) => payload,
+    };
+    Err(match payload.downcast_ref::<CaughtError>() {
+        Some(
+            CaughtError::PostgresError(report)
+            | CaughtError::ErrorReport(report)
+            | CaughtError::RustPanic { ereport: report, .. },
+        ) => report::of_report(report),
+        None => {
+            let text = payload.downcast_ref::<&str>().map(|text| text.to_string());
+            let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
+            Error::new(sqlstate::INTERNAL, text.unwrap_or_else(|| "an internal error".to_string()))
+        }
+    })
 }
 
 /// Leaves the Rust frames up to the next [`guarded`] with an error, where a `Result` has no way out

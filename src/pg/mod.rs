@@ -19,6 +19,7 @@ pub mod gucs;
 pub mod hash;
 pub mod hooks;
 pub mod lock_rows;
+pub mod maintenance;
 pub mod modify;
 pub mod modify_apply;
 pub mod modify_returning;

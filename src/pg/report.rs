@@ -1,8 +1,9 @@
-//! [`Error`] to `ereport(ERROR)`, with every field a client may look at.
+//! [`Error`] to `ereport(ERROR)`, with every field a client may look at, and back.
 
-use crate::error::Error;
+use crate::error::{Error, SqlState};
 use pgrx::pg_sys;
-use std::ffi::{CString, c_char, c_int};
+use pgrx::pg_sys::panic::ErrorReportWithLevel;
+use std::ffi::{CStr, CString, c_char, c_int};
 use std::ptr;
 
 unsafe extern "C-unwind" {
@@ -107,4 +108,41 @@ pub fn warning(error: &Error) {
     let prepared = Prepared::new(error);
     // SAFETY: a level below ERROR returns.
     unsafe { prepared.emit(pgrx::PgLogLevel::WARNING as c_int) }
+}
+
+/// A line in the server's log, where no client is concerned.
+pub fn log(error: &Error) {
+    let prepared = Prepared::new(error);
+    // SAFETY: a level below ERROR returns.
+    unsafe { prepared.emit(pgrx::PgLogLevel::LOG as c_int) }
+}
+
+/// What the packed form of a SQLSTATE stands for.
+fn unpacked(code: c_int) -> SqlState {
+    let text: String = (0..5).map(|i| char::from(b'0' + ((code >> (6 * i)) & 0x3f) as u8)).collect();
+    SqlState::new(&text)
+}
+
+/// An ERROR of Postgres as a value.
+///
+/// # Safety
+/// `data` was copied by `CopyErrorData`.
+pub unsafe fn of_error_data(data: *const pg_sys::ErrorData) -> Error {
+    // SAFETY: its texts are NUL-terminated or null.
+    unsafe {
+        let text = |text: *const c_char| (!text.is_null()).then(|| CStr::from_ptr(text).to_string_lossy().into_owned());
+        let mut error = Error::new(unpacked((*data).sqlerrcode), text((*data).message).unwrap_or_default());
+        error.detail = text((*data).detail);
+        error.hint = text((*data).hint);
+        error.context = text((*data).context);
+        error
+    }
+}
+
+/// The same for one that pgrx has caught.
+pub fn of_report(report: &ErrorReportWithLevel) -> Error {
+    let mut error = Error::new(unpacked(report.sql_error_code() as c_int), report.message());
+    error.detail = report.detail().map(str::to_string);
+    error.hint = report.hint().map(str::to_string);
+    error
 }

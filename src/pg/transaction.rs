@@ -2,8 +2,8 @@
 //!
 //! Installed once as raw transaction callbacks. Before the local commit the nodes commit in one
 //! phase or prepare (`transaction::commit` decides), after it the prepared ones are told to commit.
-//! Where an ERROR would be too late, waits are bounded and failures become warnings:
-//! `sharding.recover_transactions()` finishes what is left.
+//! Where an ERROR would be too late, waits are bounded and failures become warnings: the maintenance worker
+//! finishes what is left.
 
 use crate::catalog::{NodeId, quote_literal};
 use crate::error::{Error, Result, sqlstate};
@@ -16,7 +16,7 @@ use crate::pg::session::registry::{
 };
 use crate::pg::session::settle::{CANCEL_BOUND, end_leases, settle};
 use crate::pg::wait::{Patience, is_cancel_pending};
-use crate::pg::{consistent, gate, pending, report, transaction_log};
+use crate::pg::{consistent, gate, maintenance, pending, report, transaction_log};
 use crate::transaction::commit::{CommitPlan, plan_commit};
 use crate::wire::conversation::{Block, Task};
 use pgrx::pg_sys;
@@ -114,6 +114,7 @@ unsafe extern "C-unwind" fn savepoint_ends(
 fn without_error(body: impl FnOnce()) {
     if catch_unwind(AssertUnwindSafe(body)).is_err() {
         with_sessions(|sessions| sessions.clear());
+        maintenance::commit::end(true);
         report::warning(&Error::new(
             sqlstate::INTERNAL,
             "connections to the nodes were closed after an internal error",
@@ -343,6 +344,7 @@ fn is_done(running: Running) -> bool {
 fn prepare(keys: &[Key]) -> Result<()> {
     gate::read_log()?;
     let transaction = transaction_log::current_transaction();
+    maintenance::commit::begin(transaction.xid);
     let mut running = Vec::new();
     let names = with_sessions(|sessions| -> Result<Vec<String>> {
         let mut names = Vec::new();
@@ -413,6 +415,7 @@ fn after_commit() {
     let keys = keys_where(|session| session.prepared.is_some());
     if !keys.is_empty() {
         let unconfirmed = resolve_decided(&keys);
+        maintenance::commit::end(!unconfirmed.is_empty());
         match (DECIDED.take(), unconfirmed.is_empty()) {
             (Some(log_name), true) => CONFIRMED.with_borrow_mut(|names| names.push(log_name)),
             _ => {
@@ -430,7 +433,7 @@ fn after_commit() {
                         ),
                     )
                     .detail(details.join(" "))
-                    .hint("Its changes there become visible with SELECT * FROM sharding.recover_transactions()."),
+                    .hint("Its changes there become visible once the node answers; see sharding.transactions."),
                 );
             }
         }
@@ -533,6 +536,7 @@ fn after_abort() {
         let prepared = end_prepares(&all);
         if !prepared.is_empty() {
             let unconfirmed = resolve(&prepared, "ROLLBACK PREPARED");
+            maintenance::commit::end(!unconfirmed.is_empty());
             for Unconfirmed { name, error, .. } in unconfirmed {
                 report::warning(
                     &Error::new(
@@ -540,7 +544,7 @@ fn after_abort() {
                         format!("the transaction is rolled back, but node \"{name}\" has not confirmed it"),
                     )
                     .detail(format!("{}.", error.message))
-                    .hint("Its locks there are released with SELECT * FROM sharding.recover_transactions()."),
+                    .hint("Its locks there are released once the node answers; see sharding.transactions."),
                 );
             }
         }
@@ -576,6 +580,7 @@ fn end_prepares(keys: &[Key]) -> Vec<Key> {
 
 /// No session is in a transaction any more.
 fn forget_transaction() {
+    maintenance::commit::end(false);
     with_sessions(|sessions| {
         for session in sessions.values_mut() {
             let rolled_back = session.levels.is_inside() && session.prepared.is_none();

@@ -97,8 +97,8 @@ pub fn insert(gid: &str, nodes: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Calls `visit` with each committed row, under a snapshot taken now.
-fn scan(relation: pg_sys::Oid, lock: u32, mut visit: impl FnMut(pg_sys::Relation, pg_sys::HeapTuple, LogRow)) {
+/// Calls `visit` with each committed row and when it was decided, under a snapshot taken now.
+fn scan(relation: pg_sys::Oid, lock: u32, mut visit: impl FnMut(pg_sys::Relation, pg_sys::HeapTuple, LogRow, i64)) {
     // SAFETY: systable_beginscan takes a new snapshot for a relation that is no system catalog;
     // values are copied out of each tuple before the next is fetched.
     unsafe {
@@ -115,7 +115,7 @@ fn scan(relation: pg_sys::Oid, lock: u32, mut visit: impl FnMut(pg_sys::Relation
             pg_sys::heap_deform_tuple(tuple, (*rel).rd_att, values.as_mut_ptr(), nulls.as_mut_ptr());
             let gid = String::from_datum(values[0], nulls[0]).unwrap_or_default();
             let nodes = Vec::<String>::from_name_array(values[1], nulls[1]);
-            visit(rel, tuple, LogRow { gid, nodes });
+            visit(rel, tuple, LogRow { gid, nodes }, values[2].value() as i64);
         }
         pg_sys::systable_endscan(scan);
         pg_sys::table_close(rel, pg_sys::NoLock as _);
@@ -160,7 +160,18 @@ impl FromNameArray for Vec<String> {
 /// The committed rows.
 pub fn rows() -> Result<Vec<LogRow>> {
     let mut rows = Vec::new();
-    scan(log_relation()?, pg_sys::AccessShareLock, |_, _, row| rows.push(row));
+    scan(log_relation()?, pg_sys::AccessShareLock, |_, _, row, _| rows.push(row));
+    Ok(rows)
+}
+
+/// The committed rows and when each was written, as text.
+pub fn rows_with_time() -> Result<Vec<(LogRow, String)>> {
+    let mut rows = Vec::new();
+    scan(log_relation()?, pg_sys::AccessShareLock, |_, _, row, decided| {
+        // SAFETY: returns a static buffer, which is copied.
+        let text = unsafe { std::ffi::CStr::from_ptr(pg_sys::timestamptz_to_str(decided)) };
+        rows.push((row, text.to_string_lossy().into_owned()));
+    });
     Ok(rows)
 }
 
@@ -169,7 +180,7 @@ pub fn delete(gids: &[String]) -> Result<()> {
     if gids.is_empty() {
         return Ok(());
     }
-    scan(log_relation()?, pg_sys::RowExclusiveLock, |rel, tuple, row| {
+    scan(log_relation()?, pg_sys::RowExclusiveLock, |rel, tuple, row, _| {
         if !gids.contains(&row.gid) {
             return;
         }

@@ -16,6 +16,7 @@ pub mod constraint;
 pub mod copy_from;
 pub mod copy_to;
 pub mod create;
+pub mod database;
 pub mod drop;
 pub mod grant;
 pub mod index;
@@ -87,10 +88,20 @@ unsafe extern "C-unwind" fn process_utility(
     // SAFETY: Postgres passes valid pointers; nothing in this frame needs dropping.
     unsafe {
         let part_of_another = context == pg_sys::ProcessUtilityContext::PROCESS_UTILITY_SUBCOMMAND;
-        if part_of_another || !may_concern(tree::tag((*statement).utilityStmt)) || local_only::active() {
+        let tag = tree::tag((*statement).utilityStmt);
+        let ours = !part_of_another && may_concern(tag) && !local_only::active();
+        let wants_a_database = database::may_concern(tag);
+        if !ours && !wants_a_database {
             call.pass_on();
         } else {
-            guarded(|| handle(&call))
+            guarded(|| {
+                let _vacant = if wants_a_database { database::vacated(&call) } else { None };
+                if ours {
+                    return handle(&call);
+                }
+                call.run();
+                Ok(())
+            })
         }
     }
 }

@@ -5,6 +5,7 @@
 
 use crate::pg::compat;
 use crate::pg::guard;
+use crate::pg::maintenance::long_wait;
 use pgrx::pg_sys;
 use std::cell::{Cell, RefCell};
 use std::ffi::CStr;
@@ -56,9 +57,12 @@ pub enum Event {
     PoolWorker,
     /// Commits of several nodes that are half done, or readers who take their snapshots.
     Gate,
+    /// Something to do for a maintenance process.
+    Maintenance,
 }
 
-const EVENTS: [&CStr; 4] = [c"ShardingNode", c"ShardingPool", c"ShardingPoolWorker", c"ShardingGate"];
+const EVENTS: [&CStr; 5] =
+    [c"ShardingNode", c"ShardingPool", c"ShardingPoolWorker", c"ShardingGate", c"ShardingMaintenance"];
 
 impl Event {
     /// The number by which Postgres knows it.
@@ -126,12 +130,37 @@ pub fn wait_as(event: Event, sources: &[Source], patience: Patience) -> Woken {
             left.as_millis() as i64 + 1
         }
     };
-    let woken = match sources {
-        [source] => wait_for_one(event, *source, timeout),
-        _ => wait_for_all(event, sources, timeout),
+    let woken = match event {
+        Event::Node if patience.interruptible => wait_for_nodes(sources, timeout),
+        _ => wait_once(event, sources, timeout),
     };
     if patience.interruptible {
         check_interrupts();
+    }
+    woken
+}
+
+fn wait_once(event: Event, sources: &[Source], timeout: i64) -> Woken {
+    match sources {
+        [source] => wait_for_one(event, *source, timeout),
+        _ => wait_for_all(event, sources, timeout),
+    }
+}
+
+/// Waits for nodes; once that takes long, also for the word that this is a deadlock, whose ERROR it raises.
+fn wait_for_nodes(sources: &[Source], timeout: i64) -> Woken {
+    let limit = long_wait::limit().as_millis() as i64;
+    if (0..=limit).contains(&timeout) {
+        return wait_once(Event::Node, sources, timeout);
+    }
+    if wait_once(Event::Node, sources, limit) == Woken::Ready {
+        return Woken::Ready;
+    }
+    let long = long_wait::begin();
+    let woken = wait_once(Event::Node, sources, if timeout < 0 { timeout } else { timeout - limit });
+    if let Some(error) = long.verdict() {
+        drop(long);
+        guard::throw(error);
     }
     woken
 }

@@ -13,8 +13,8 @@
 //! assert!(!is_stuck(a, &[(a, n2)], &holds, |_| false), "b works and will give n2 back");
 //! ```
 //!
-//! Only waits for connections are seen. A backend that waits for a lock counts as working; if its
-//! lock is held by one that waits here, `pool_wait_timeout` ends that.
+//! Only waits for connections are seen. A backend that waits for a lock counts as working; circles with locks in
+//! them are found by the maintenance worker ([`crate::transaction::deadlock`]).
 
 use crate::pool::slot::Owner;
 

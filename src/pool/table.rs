@@ -527,6 +527,17 @@ impl<'a> Exclusive<'a> {
         (waits.collect(), holds.collect())
     }
 
+    /// Who waits for which pool, and under which number.
+    pub fn queue(&self) -> Vec<(Owner, usize, u64)> {
+        let waits = self.0.waiters.iter().enumerate().filter_map(|(place, waiter)| {
+            let owner = waiter.owner.load(Ordering::Relaxed);
+            let waits = owner != 0 && self.0.granted(place).is_none();
+            let ticket = waiter.ticket.load(Ordering::Relaxed);
+            waits.then(|| (Owner(owner), waiter.pool.load(Ordering::Relaxed) as usize, ticket))
+        });
+        waits.collect()
+    }
+
     /// Whether a pool has a connection that nobody holds, or may get one.
     pub fn has_spare(&self, pool: usize, limit: u32) -> bool {
         let held = self

@@ -2,11 +2,15 @@
 //!
 //! [`levels`] mirrors the local transaction's savepoints on a node, [`commit`] chooses between one
 //! and two phases, [`gid`] names a prepared transaction, [`recovery`] says what becomes of one that
-//! a crash left behind, [`gate`] and [`doubt`] keep readers from seeing half of a transaction. `pg::transaction` carries them out.
+//! a crash left behind, [`overview`] what is under way, [`deadlock`] who waits for whom; [`gate`] and [`doubt`] keep
+//! readers from seeing half of a transaction. `pg::transaction` carries them out.
 
 pub mod commit;
+pub mod deadlock;
 pub mod doubt;
 pub mod gate;
 pub mod gid;
 pub mod levels;
+pub mod lock_mode;
+pub mod overview;
 pub mod recovery;

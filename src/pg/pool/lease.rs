@@ -7,6 +7,8 @@ use crate::catalog::NodeId;
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::connection::{Connection, Place};
 use crate::pg::endpoint::Endpoint;
+use crate::pg::maintenance;
+use crate::pg::maintenance::long_wait::{self, LongWait};
 use crate::pg::pool::ask::{ask, ended};
 use crate::pg::pool::attempt::socket_address;
 use crate::pg::pool::settings;
@@ -62,6 +64,8 @@ pub fn key_of(node: NodeId, mapping: u32, outside: bool, endpoint: &Endpoint) ->
         bytes.extend(part.map_or("", String::as_str).as_bytes());
     }
     bytes.extend(port.to_le_bytes());
+    // A connection of its own: others may keep all of theirs for long.
+    bytes.push(u8::from(maintenance::shared::is_worker()));
     // SAFETY: a variable of this backend.
     let database = unsafe { pg_sys::MyDatabaseId }.to_u32();
     // The same user on other nodes. Outside of transactions, nodes are asked for in one order.
@@ -374,9 +378,9 @@ fn wait_in_queue(
     let timeout = settings::wait_timeout();
     let deadline = timeout.map(|timeout| started + timeout);
     let began = now();
-    // SAFETY: a setting of this backend.
-    let look_after = Duration::from_millis(unsafe { pg_sys::DeadlockTimeout }.max(1) as u64);
+    let look_after = long_wait::limit();
     let mut look = Instant::now() + look_after;
+    let mut long = None;
     loop {
         if let Some(claim) = table.granted(place) {
             table.leave(place);
@@ -400,6 +404,10 @@ fn wait_in_queue(
                     .hint("Repeat the transaction, or raise sharding.pool_size."));
             }
             look = instant + look_after;
+            long.get_or_insert_with(long_wait::begin);
+        }
+        if let Some(error) = long.as_ref().and_then(LongWait::verdict) {
+            return Err(error);
         }
         wait_as(Event::Pool, &[], Patience::until(deadline.map_or(look, |deadline| deadline.min(look))));
     }

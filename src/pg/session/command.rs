@@ -16,6 +16,7 @@ use crate::pg::wait::{Patience, check_interrupts};
 use crate::wire::conversation::Task;
 use crate::wire::report::on_node;
 use crate::wire::row::Row;
+use std::time::Instant;
 
 /// Rows as text, NULL as `None`.
 pub type TextRows = Vec<Vec<Option<String>>>;
@@ -73,6 +74,40 @@ pub fn execute_outside(nodes: &[NodeId], sql: &str) -> Result<()> {
 /// As [`query`], outside of any transaction.
 pub fn query_outside(node: NodeId, sql: &str) -> Result<TextRows> {
     run_outside(&[node], sql)?.into_iter().next().map_or(Ok(TextRows::new()), text_rows)
+}
+
+/// As [`query_outside`] on several nodes, each with an answer or an error of its own. One that has not answered by
+/// the deadline loses its connection.
+pub fn query_outside_each(nodes: &[NodeId], sql: &str, deadline: Instant) -> Vec<(NodeId, Result<TextRows>)> {
+    let mut ordered = nodes.to_vec();
+    ordered.sort();
+    ordered.dedup();
+    let mut keys = Vec::new();
+    let asked: Vec<(NodeId, Result<Running>)> = ordered
+        .into_iter()
+        .map(|node| {
+            let running = join_outside(node).and_then(|joined| {
+                keys.push(joined.key);
+                start(joined, |talk, prelude| talk.query(prelude, sql))
+            });
+            (node, running)
+        })
+        .collect();
+    let running: Vec<Running> = asked.iter().filter_map(|(_, running)| running.as_ref().ok().copied()).collect();
+    let mut answers = collect_each(&running, Patience::until(deadline)).into_iter();
+    with_sessions(|sessions| {
+        for key in &keys {
+            if let Some(session) = sessions.get_mut(key).filter(|session| !session.is_quiet()) {
+                session.give_up();
+            }
+        }
+    });
+    end_leases(&keys);
+    let mut answer = |running: Result<Running>| match running {
+        Ok(_) => answers.next().unwrap_or_else(|| Err(vanished())).and_then(text_rows),
+        Err(error) => Err(error),
+    };
+    asked.into_iter().map(|(node, running)| (node, answer(running))).collect()
 }
 
 /// The connections are given back at once.
