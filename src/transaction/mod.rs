@@ -1,10 +1,13 @@
 //! Decisions of the distributed commit, as values: no node, no clock, no Postgres.
 //!
 //! [`levels`] mirrors the local transaction's savepoints on a node, [`commit`] chooses between one
-//! and two phases, [`gid`] names a prepared transaction, [`recovery`] says what becomes of one that
-//! a crash left behind. `pg::transaction` carries them out.
+//! and two phases, [`protocol`] is the second of these, [`gid`] names a prepared transaction, [`recovery`] says what
+//! becomes of one that a crash left behind. `pg::transaction` and `pg::two_phase` carry them out.
 
 pub mod commit;
 pub mod gid;
 pub mod levels;
+pub mod protocol;
 pub mod recovery;
+#[cfg(test)]
+mod simulation;
