@@ -201,7 +201,7 @@ impl<'a> World<'a> {
     }
 
     fn live_through(&mut self) {
-        while self.now < STEPS && self.failure.is_none() {
+        while self.now < STEPS && self.failure.is_none() && !self.is_idle() {
             self.pass();
         }
         // All is brought up, and what is under way comes to its end.
@@ -217,6 +217,14 @@ impl<'a> World<'a> {
             self.rest();
         }
         self.check_end();
+    }
+
+    /// Whether nothing will happen any more before everything is brought up.
+    fn is_idle(&self) -> bool {
+        self.left == 0
+            && self.next_fault == self.plan.faults.len()
+            && self.recoveries.is_empty()
+            && !self.transactions.iter().any(|transaction| transaction.alive)
     }
 
     /// Until nobody has anything to do.
