@@ -154,11 +154,13 @@ impl Proxy {
         }
     }
 
-    /// Ends what lasts.
+    /// Ends what lasts, and lets connections live that were to be cut.
     pub fn heal(&self) {
         self.shared.delay_us.store(0, Ordering::Relaxed);
         self.shared.stalled.iter().for_each(|stalled| stalled.store(false, Ordering::Relaxed));
         self.shared.refuses.store(false, Ordering::Relaxed);
+        let each = |link: &Arc<Link>| link.budget.iter().for_each(|budget| budget.store(-1, Ordering::Relaxed));
+        self.shared.links().iter().for_each(each);
     }
 }
 
