@@ -187,11 +187,12 @@ fn resolve(commit: &mut TwoPhase, actions: Vec<Action>) -> (Vec<(String, Error)>
             Action::RollbackPrepared(i) => (i, "ROLLBACK PREPARED"),
             _ => continue,
         };
-        match ask_to_end(commit.keys[i], command) {
-            Ok((asked, name)) => running.push((i, asked, name)),
-            Err(unasked) => {
+        let (name, asked) = ask_to_end(commit.keys[i], command);
+        match asked {
+            Ok(asked) => running.push((i, asked, name)),
+            Err(error) => {
                 last = commit.protocol.step(Event::Answered(i, Answer::Silent)).pop();
-                unconfirmed.push(unasked);
+                unconfirmed.push((name, error));
             }
         }
     }
@@ -228,17 +229,18 @@ fn resolve(commit: &mut TwoPhase, actions: Vec<Action>) -> (Vec<(String, Error)>
     (unconfirmed, last)
 }
 
-/// Queues the second phase on a session; the node's name and what is wrong with it if that cannot be.
-fn ask_to_end(key: Key, command: &str) -> std::result::Result<(Running, String), (String, Error)> {
+/// Queues the second phase on a session: the node's name, and what is under way or why nothing is.
+fn ask_to_end(key: Key, command: &str) -> (String, Result<Running>) {
     with_sessions(|sessions| {
         let gone = || Error::new(sqlstate::CONNECTION_FAILURE, "a session with a node disappeared");
-        let Some(session) = sessions.get_mut(&key) else { return Err((String::new(), gone())) };
+        let Some(session) = sessions.get_mut(&key) else { return (String::new(), Err(gone())) };
         let name = session.name.clone();
-        let Some(prepared) = session.prepared.take() else { return Err((name, gone())) };
+        let Some(prepared) = session.prepared.take() else { return (name, Err(gone())) };
         let sql = format!("{command} {}", quote_literal(&prepared.gid));
         let error = session.last_loss_or_closed();
         session.lost = None;
-        ask(Some(session), key, &sql).map_err(|_| (name, error))
+        let asked = ask(Some(session), key, &sql).map(|(asked, _)| asked);
+        (name, asked.map_err(|_| error))
     })
 }
 
