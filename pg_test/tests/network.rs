@@ -316,3 +316,40 @@ fn a_bad_network_for_long() {
         storm(&cluster, &proxies, seed, Duration::from_secs(6));
     }
 }
+
+/// Seconds until the kernel asks whether the other side of a connection is alive, for the one to this port that
+/// waits longest.
+#[cfg(target_os = "linux")]
+fn keepalive_timer(port: u16) -> Option<u64> {
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let remote = format!(":{port:04X}");
+    let timers = table.lines().skip(1).filter_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        // Established; timer 2 is that of keepalives, in hundredths of seconds.
+        let (timer, when) = fields[5].split_once(':')?;
+        let ours = fields[2].ends_with(&remote) && fields[3] == "01" && timer == "02";
+        ours.then(|| u64::from_str_radix(when, 16).ok()).flatten()
+    });
+    timers.max().map(|when| when.div_ceil(100))
+}
+
+/// A machine that is gone sends nothing: the kernel has to ask, as often as the options say.
+#[test]
+#[cfg(target_os = "linux")]
+fn keepalives_are_those_of_the_server() {
+    let cluster = Cluster::start(1);
+    let mut client = cluster.client();
+    let port = cluster.node(1).port();
+    let seconds = |client: &mut Client| {
+        client.batch_execute("SELECT * FROM sharding.run_on_nodes('SELECT 1')").unwrap();
+        keepalive_timer(port).unwrap_or_default()
+    };
+    assert!((25..=30).contains(&seconds(&mut client)), "the default");
+    client.batch_execute("ALTER SERVER n1 OPTIONS (ADD keepalives_idle '9')").unwrap();
+    eventually("the new setting", || match seconds(&mut client) {
+        7..=9 => Ok(()),
+        other => Err(format!("{other} s")),
+    });
+    let error = client.batch_execute("ALTER SERVER n1 OPTIONS (ADD tcp_user_timeout '3s')").unwrap_err();
+    assert_eq!(error.code().map(|code| code.code()), Some("22023"), "{error}");
+}
