@@ -80,12 +80,12 @@ fn happen(incidents: &[Incident], proxies: &[Proxy]) {
                 ends.push((incident.at + incident.lasts, incident.node));
             }
         }
-        ends.retain(|(at, node)| {
-            if *at <= now {
-                proxies[*node].heal();
-            }
-            *at > now
-        });
+        let (over, lasting): (Vec<_>, Vec<_>) = ends.into_iter().partition(|(at, _)| *at <= now);
+        ends = lasting;
+        // What lasts longer keeps the others company.
+        for (_, node) in over.iter().filter(|(_, node)| ends.iter().all(|(_, other)| other != node)) {
+            proxies[*node].heal();
+        }
         if waiting.peek().is_none() && ends.is_empty() {
             return;
         }

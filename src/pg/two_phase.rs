@@ -20,6 +20,8 @@ use std::time::{Duration, Instant};
 
 /// How long the end of a transaction waits for nodes to confirm what is decided already.
 const CONFIRM_BOUND: Duration = Duration::from_secs(10);
+/// A prepared transaction that recovery is at is asked for again after this time.
+const BUSY_PAUSE: Duration = Duration::from_millis(5);
 
 /// The transaction that is being committed in two phases.
 struct TwoPhase {
@@ -177,56 +179,85 @@ fn leave(keys: &[Key], rolled_back: bool) {
 
 /// Sends the second phase to all these nodes at once; the nodes that did not confirm it, and why, and
 /// what the protocol has to say in the end.
-fn resolve(commit: &mut TwoPhase, actions: Vec<Action>) -> (Vec<(String, Error)>, Option<Action>) {
+fn resolve(commit: &mut TwoPhase, mut actions: Vec<Action>) -> (Vec<(String, Error)>, Option<Action>) {
+    let deadline = Instant::now() + CONFIRM_BOUND;
     let mut unconfirmed = Vec::new();
-    let mut running = Vec::new();
     let mut last = None;
-    for action in actions {
-        let (i, command) = match action {
-            Action::CommitPrepared(i) => (i, "COMMIT PREPARED"),
-            Action::RollbackPrepared(i) => (i, "ROLLBACK PREPARED"),
-            _ => continue,
-        };
-        let (name, asked) = ask_to_end(commit.keys[i], command);
-        match asked {
-            Ok(asked) => running.push((i, asked, name)),
-            Err(error) => {
-                last = commit.protocol.step(Event::Answered(i, Answer::Silent)).pop();
-                unconfirmed.push((name, error));
+    loop {
+        let mut running = Vec::new();
+        for action in std::mem::take(&mut actions) {
+            let (i, command) = match action {
+                Action::CommitPrepared(i) => (i, "COMMIT PREPARED"),
+                Action::RollbackPrepared(i) => (i, "ROLLBACK PREPARED"),
+                other => {
+                    last = Some(other);
+                    continue;
+                }
+            };
+            let (name, asked) = ask_to_end(commit.keys[i], command);
+            match asked {
+                Ok(asked) => running.push((i, asked, name)),
+                Err(error) => {
+                    last = commit.protocol.step(Event::Answered(i, Answer::Silent)).pop();
+                    unconfirmed.push((name, error));
+                }
             }
         }
+        if running.is_empty() {
+            return (unconfirmed, last);
+        }
+        let asked: Vec<Running> = running.iter().map(|(_, running, _)| *running).collect();
+        wait_until(&asked, deadline);
+        let answers = collect_each(&asked, Patience::callback(Instant::now()));
+        for ((i, running, name), result) in running.into_iter().zip(answers) {
+            let answer = match result {
+                Ok(_) => Answer::Done,
+                Err(error) => answer(&error, deadline).unwrap_or_else(|| {
+                    close_unless_quiet(running.key);
+                    unconfirmed.push((name, error));
+                    Answer::Silent
+                }),
+            };
+            actions.extend(commit.protocol.step(Event::Answered(i, answer)));
+        }
+        if actions.iter().any(|action| matches!(action, Action::CommitPrepared(_) | Action::RollbackPrepared(_))) {
+            wait_for(&[], Patience::callback(Instant::now() + BUSY_PAUSE));
+        }
     }
-    let asked: Vec<Running> = running.iter().map(|(_, running, _)| *running).collect();
-    let deadline = Instant::now() + CONFIRM_BOUND;
+}
+
+/// Waits for answers until `deadline`, or until the user wants no more of it.
+fn wait_until(asked: &[Running], deadline: Instant) {
     loop {
         let open: Vec<Key> = asked.iter().filter(|r| !is_done(**r)).map(|r| r.key).collect();
         if open.is_empty() || is_cancel_pending() {
-            break;
+            return;
         }
         if !pump(&open) && wait_for(&open, Patience::callback(deadline)) == Woken::TimedOut {
-            break;
+            return;
         }
     }
-    let answers = collect_each(&asked, Patience::callback(Instant::now()));
-    for ((i, running, name), result) in running.into_iter().zip(answers) {
-        let answer = match result {
-            Ok(_) => Answer::Done,
-            Err(error) if error.code == sqlstate::UNDEFINED_OBJECT => Answer::Gone,
-            Err(error) => {
-                with_sessions(|sessions| {
-                    if let Some(session) = sessions.get_mut(&running.key)
-                        && !session.is_quiet()
-                    {
-                        session.give_up();
-                    }
-                });
-                unconfirmed.push((name, error));
-                Answer::Silent
-            }
-        };
-        last = commit.protocol.step(Event::Answered(i, answer)).pop().or(last);
+}
+
+/// What an error says of the prepared transaction; `None` if nothing is known.
+fn answer(error: &Error, deadline: Instant) -> Option<Answer> {
+    match error.code {
+        sqlstate::UNDEFINED_OBJECT => Some(Answer::Gone),
+        sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE if Instant::now() < deadline && !is_cancel_pending() => {
+            Some(Answer::Busy)
+        }
+        _ => None,
     }
-    (unconfirmed, last)
+}
+
+fn close_unless_quiet(key: Key) {
+    with_sessions(|sessions| {
+        if let Some(session) = sessions.get_mut(&key)
+            && !session.is_quiet()
+        {
+            session.give_up();
+        }
+    });
 }
 
 /// Queues the second phase on a session: the node's name, and what is under way or why nothing is.
@@ -235,7 +266,7 @@ fn ask_to_end(key: Key, command: &str) -> (String, Result<Running>) {
         let gone = || Error::new(sqlstate::CONNECTION_FAILURE, "a session with a node disappeared");
         let Some(session) = sessions.get_mut(&key) else { return (String::new(), Err(gone())) };
         let name = session.name.clone();
-        let Some(prepared) = session.prepared.take() else { return (name, Err(gone())) };
+        let Some(prepared) = &session.prepared else { return (name, Err(gone())) };
         let sql = format!("{command} {}", quote_literal(&prepared.gid));
         let error = session.last_loss_or_closed();
         session.lost = None;

@@ -67,6 +67,8 @@ pub enum Answer {
     Done,
     /// It has no such prepared transaction: recovery was faster, or it was never prepared.
     Gone,
+    /// Recovery is at it, and may fail: to be asked again.
+    Busy,
     /// Something else, or nothing, in time.
     Silent,
 }
@@ -160,6 +162,8 @@ impl Protocol {
                 actions.extend(self.end_if_answered());
                 actions
             }
+            (Phase::Committing, Event::Answered(i, Answer::Busy)) => self.again(i, Action::CommitPrepared(i)),
+            (Phase::RollingBack, Event::Answered(i, Answer::Busy)) => self.again(i, Action::RollbackPrepared(i)),
             (Phase::Committing | Phase::RollingBack, Event::Answered(i, answer)) => {
                 let party = if answer == Answer::Silent { Party::Silent } else { Party::Confirmed };
                 self.advance(i, Party::Told, party);
@@ -220,6 +224,10 @@ impl Protocol {
             }
         }
         actions
+    }
+
+    fn again(&self, participant: usize, action: Action) -> Vec<Action> {
+        if self.parties.get(participant) == Some(&Party::Told) { vec![action] } else { vec![] }
     }
 
     fn end_if_answered(&mut self) -> Vec<Action> {
@@ -283,7 +291,9 @@ mod tests {
         commit.step(Event::Voted(1, Vote::Yes));
         assert_eq!(commit.step(Event::Committed), [Action::CommitPrepared(0), Action::CommitPrepared(1)]);
         assert_eq!(commit.step(Event::RolledBack), []);
+        assert_eq!(commit.step(Event::Answered(0, Answer::Busy)), [Action::CommitPrepared(0)]);
         assert_eq!(commit.step(Event::Answered(1, Answer::Silent)), []);
+        assert_eq!(commit.step(Event::Answered(1, Answer::Busy)), []);
         assert_eq!(commit.step(Event::Answered(1, Answer::Done)), [], "what was reported stands");
         assert_eq!(commit.step(Event::Answered(0, Answer::Done)), [Action::Report]);
         assert_eq!(commit.step(Event::Answered(0, Answer::Done)), []);

@@ -615,7 +615,7 @@ impl<'a> World<'a> {
             }
             Some(Reply::Busy) => {
                 self.saw("busy");
-                self.answered(t, i, Answer::Silent);
+                self.answered(t, i, Answer::Busy);
             }
             Some(Reply::Listed(_)) => self.fail(|| "a backend has asked for a list".into()),
             None if place.broken => {
