@@ -17,7 +17,7 @@ use crate::catalog::NodeId;
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::guard::boundary;
 use crate::pg::wait::{Event, is_cancel_pending};
-use crate::pg::{catalog_cache, gucs, preload, transaction_log};
+use crate::pg::{catalog_cache, gucs, maintenance, preload, transaction_log};
 use crate::transaction::doubt::{Doubts, Mark};
 use crate::transaction::gate::{Entry, Gate, Group, Ticket};
 use pgrx::lwlock::PgLwLock;
@@ -245,6 +245,7 @@ pub fn enter_reader(nodes: &[NodeId]) -> Result<Pass> {
         let pass = enter(Group::Reader, deadline, || false).ok_or_else(late)?;
         let Some(doubtful) = in_doubt(nodes) else { return Ok(pass) };
         drop(pass);
+        maintenance::wake();
         let certain = sleep_until(
             |shared| &raw mut shared.cleared,
             |shared| !shared.doubts.contains(mark_of(doubtful)),
@@ -298,6 +299,9 @@ pub fn read_log() -> Result<()> {
 
 /// These nodes have not confirmed what is decided; called while inside the gate, or before anything is visible.
 pub fn mark(nodes: &[NodeId]) {
+    if nodes.is_empty() {
+        return;
+    }
     let mut shared = SHARED.exclusive();
     for node in nodes {
         shared.doubts.add(mark_of(*node));

@@ -50,5 +50,6 @@ pub mod transaction;
 pub mod transaction_log;
 pub mod tree;
 pub mod tuple;
+pub mod two_phase;
 pub mod utility;
 pub mod wait;
