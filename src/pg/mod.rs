@@ -9,6 +9,7 @@ pub mod consistent;
 pub mod ddl;
 pub mod endpoint;
 pub mod explain;
+pub mod failpoint;
 pub mod fdw;
 pub mod finish;
 pub mod foreign_scan;

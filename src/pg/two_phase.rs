@@ -13,7 +13,8 @@ use crate::pg::session::command::collect_each;
 use crate::pg::session::registry::{Key, Prepared, Running, pump, wait_for, with_sessions};
 use crate::pg::transaction::{ask, failed, is_done};
 use crate::pg::wait::{Patience, Woken, is_cancel_pending};
-use crate::pg::{gate, maintenance, report, transaction_log};
+use crate::pg::{failpoint, gate, maintenance, report, transaction_log};
+use crate::transaction::failpoint::Point;
 use crate::transaction::protocol::{Action, Answer, Event, Protocol, Vote};
 use crate::wire::report::on_node;
 use std::cell::RefCell;
@@ -77,7 +78,10 @@ pub fn prepare(keys: &[Key], wrote_here: bool) -> Result<()> {
     let mut logged = Ok(());
     for action in step(Event::Start) {
         match action {
-            Action::Prepare(i) => names.push(ask_to_prepare(i, keys[i], transaction.gid(i + 1))?),
+            Action::Prepare(i) => {
+                failpoint::reached(Point::Prepare(i + 1), || wait_all(&asked_to_prepare()));
+                names.push(ask_to_prepare(i, keys[i], transaction.gid(i + 1))?);
+            }
             Action::WriteRow => {
                 pump(keys);
                 let confirmed = CONFIRMED.take();
@@ -86,7 +90,7 @@ pub fn prepare(keys: &[Key], wrote_here: bool) -> Result<()> {
             _ => {}
         }
     }
-    let asked = TWO_PHASE.with_borrow(|commit| commit.as_ref().map_or_else(Vec::new, |commit| commit.asked.clone()));
+    let asked = asked_to_prepare();
     // Waited for in any case: a rollback has to know who is prepared.
     wait_all(&asked);
     logged?;
@@ -96,6 +100,7 @@ pub fn prepare(keys: &[Key], wrote_here: bool) -> Result<()> {
     }
     match next[..] {
         [Action::Decide] => {
+            failpoint::reached(Point::Prepared, || ());
             let pass = wrote_here.then(gate::enter_commit).transpose()?;
             TWO_PHASE.with_borrow_mut(|commit| commit.as_mut().map(|commit| commit.pass = pass));
             Ok(())
@@ -103,6 +108,10 @@ pub fn prepare(keys: &[Key], wrote_here: bool) -> Result<()> {
         [Action::Fail(i), ..] => Err(refusal(asked[i], &names[i])),
         _ => Err(Error::new(sqlstate::INTERNAL, "a PREPARE has no answer")),
     }
+}
+
+fn asked_to_prepare() -> Vec<Running> {
+    TWO_PHASE.with_borrow(|commit| commit.as_ref().map_or_else(Vec::new, |commit| commit.asked.clone()))
 }
 
 /// Queues the PREPARE of participant `i`; the node's name.
@@ -165,6 +174,9 @@ fn refusal(asked: Running, name: &str) -> Error {
 
 /// The second phase, after the local commit: nothing may fail any more.
 pub fn commit_prepared() {
+    if TWO_PHASE.with_borrow(Option::is_some) {
+        failpoint::reached(Point::Decided, || ());
+    }
     let actions = step(Event::Committed);
     let Some(mut commit) = TWO_PHASE.take() else { return };
     let (unconfirmed, last) = resolve_visibly(&mut commit, actions);
@@ -226,7 +238,12 @@ fn resolve(commit: &mut TwoPhase, mut actions: Vec<Action>) -> (Vec<Unconfirmed>
         let mut running = Vec::new();
         for action in std::mem::take(&mut actions) {
             let (i, command) = match action {
-                Action::CommitPrepared(i) => (i, "COMMIT PREPARED"),
+                Action::CommitPrepared(i) => {
+                    let before =
+                        || wait_until(&running.iter().map(|(_, asked, _)| *asked).collect::<Vec<_>>(), deadline);
+                    failpoint::reached(Point::CommitPrepared(i + 1), before);
+                    (i, "COMMIT PREPARED")
+                }
                 Action::RollbackPrepared(i) => (i, "ROLLBACK PREPARED"),
                 other => {
                     last = Some(other);

@@ -59,10 +59,18 @@ pub enum Event {
     Gate,
     /// Something to do for a maintenance process.
     Maintenance,
+    /// What a test has asked for.
+    Failpoint,
 }
 
-const EVENTS: [&CStr; 5] =
-    [c"ShardingNode", c"ShardingPool", c"ShardingPoolWorker", c"ShardingGate", c"ShardingMaintenance"];
+const EVENTS: [&CStr; 6] = [
+    c"ShardingNode",
+    c"ShardingPool",
+    c"ShardingPoolWorker",
+    c"ShardingGate",
+    c"ShardingMaintenance",
+    c"ShardingFailpoint",
+];
 
 impl Event {
     /// The number by which Postgres knows it.

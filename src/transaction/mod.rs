@@ -8,6 +8,7 @@
 pub mod commit;
 pub mod deadlock;
 pub mod doubt;
+pub mod failpoint;
 pub mod gate;
 pub mod gid;
 pub mod levels;
