@@ -38,6 +38,8 @@ fn bytes() -> usize {
 }
 
 static IS_WORKER: AtomicBool = AtomicBool::new(false);
+/// This process has told the log that there is no seat left.
+static TOLD: AtomicBool = AtomicBool::new(false);
 /// Set in the postmaster, inherited by its children.
 static SHARED: AtomicPtr<Header> = AtomicPtr::new(std::ptr::null_mut());
 static LOCK: AtomicPtr<pg_sys::LWLock> = AtomicPtr::new(std::ptr::null_mut());
@@ -187,13 +189,14 @@ pub fn note(database: u32) -> bool {
             }
             true
         }
-        None if header().is_none() => false,
         None => {
-            report::log(
-                &Error::new(sqlstate::CONFIGURATION_LIMIT, "no more databases with nodes can be looked after")
-                    .detail(format!("There are {SEATS} on this server already."))
-                    .hint("Run sharding.recover_transactions() in this one from a scheduler."),
-            );
+            if header().is_some() && !TOLD.swap(true, Ordering::Relaxed) {
+                report::log(
+                    &Error::new(sqlstate::CONFIGURATION_LIMIT, "no more databases with nodes can be looked after")
+                        .detail(format!("There are {SEATS} on this server already."))
+                        .hint("Run sharding.recover_transactions() in this one from a scheduler."),
+                );
+            }
             false
         }
     }

@@ -10,6 +10,7 @@ use crate::catalog::NodeId;
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::connection::{Connection, Place};
 use crate::pg::endpoint::{Mapped, mapped};
+use crate::pg::maintenance;
 use crate::pg::pool::lease;
 use crate::pg::pool::taint::{self, Work};
 use crate::pg::session::leases::connect;
@@ -200,7 +201,8 @@ pub fn join_outside(node: NodeId) -> Result<Joined> {
     let settings = Settings::current();
     with_sessions(|sessions| {
         let session = sessions.get_mut(&key).ok_or_else(gone)?;
-        session.tainted = true;
+        // The maintenance worker runs nothing that leaves traces, and nobody else uses its connections.
+        session.tainted = !maintenance::shared::is_worker();
         let prelude = settings.changes(session.settings.as_deref());
         Ok(Joined { key, prelude, levels: session.levels, fixed_snapshot: false, settings })
     })
