@@ -349,6 +349,8 @@ fn parameters(endpoint: &Endpoint, settings: &Settings) -> Vec<(String, String)>
         ("default_transaction_isolation", "read committed"),
         ("default_transaction_read_only", "off"),
         ("default_transaction_deferrable", "off"),
+        // If this server crashes, what its sessions run on nodes ends soon.
+        ("client_connection_check_interval", "500ms"),
     ];
     fixed.into_iter().chain(settings.pairs()).map(|(name, value)| (name.to_string(), value.to_string())).collect()
 }
