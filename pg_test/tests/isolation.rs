@@ -1,11 +1,12 @@
 //! Which anomalies concurrent transactions over several nodes can see, per isolation level and per
 //! `sharding.consistent_reads`: histories of lists and registers, judged by `pg_test::history`.
 //!
-//! | | READ COMMITTED | REPEATABLE READ |
+//! | excluded | READ COMMITTED | REPEATABLE READ |
 //! |---|---|---|
-//! | always excluded | G0, G1a, G1b, G1c, lost writes | the same, and lost updates |
-//! | `transactions` | a statement sees half of a multi-node transaction | a transaction does; and if all writers are multi-node ones, read skew and long fork |
-//! | `snapshot` | read skew and long fork within a statement | read skew, long fork, stale reads |
+//! | always | G0, G1a, G1b, G1c, lost writes | the same, and lost updates |
+//! | with `transactions` | a statement that sees half of a multi-node transaction | a transaction that does |
+//! | and if all use several nodes | read skew and long fork within a statement | read skew, long fork, stale reads |
+//! | with `snapshot` | the same, whoever uses how many | the same |
 //!
 //! Write skew is possible in REPEATABLE READ, as on one server. `SHARDING_ISOLATION_SEED` reruns the same choices.
 
@@ -52,10 +53,10 @@ enum Reads {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Writers {
-    /// Whoever writes, writes on several nodes.
+enum Width {
+    /// Whoever reads or writes does so on several nodes.
     Wide,
-    /// Some write on one.
+    /// Some statements, and some transactions, use one node only.
     Any,
 }
 
@@ -116,7 +117,7 @@ struct Process<'a> {
     client: Client,
     random: ChaCha8Rng,
     world: &'a World,
-    writers: Writers,
+    width: Width,
     begun: Instant,
     next_value: &'a AtomicI64,
     current: Transaction,
@@ -139,6 +140,12 @@ impl Process<'_> {
             nodes.into_iter().map(|node| self.world.keys[node][self.random.random_range(0..KEYS_PER_NODE)]).collect();
         keys.sort();
         keys
+    }
+
+    fn some_keys(&mut self) -> Vec<Key> {
+        let least = if self.width == Width::Any { 1 } else { 2 };
+        let count = self.random.random_range(least..=NODES);
+        self.keys(count)
     }
 
     fn read(&mut self, keys: &[Key]) -> Result<(), postgres::Error> {
@@ -184,7 +191,7 @@ impl Process<'_> {
                 self.write(&keys, false)
             }
             // One that writes on one.
-            3 if self.writers == Writers::Any => {
+            3 if self.width == Width::Any => {
                 let keys = self.keys(1);
                 let register = self.random.random();
                 self.write(&keys, register)
@@ -193,16 +200,14 @@ impl Process<'_> {
             3..=5 => {
                 self.client.batch_execute("BEGIN")?;
                 for _ in 0..self.random.random_range(2..4) {
-                    let count = self.random.random_range(1..=NODES);
-                    let keys = self.keys(count);
+                    let keys = self.some_keys();
                     self.read(&keys)?;
                 }
                 self.client.batch_execute("COMMIT")
             }
             // What was read decides what is written.
             _ => {
-                let count = if self.writers == Writers::Any { self.random.random_range(1..=NODES) } else { NODES };
-                let keys = self.keys(count);
+                let keys = self.some_keys();
                 self.client.batch_execute("BEGIN")?;
                 if self.random.random() {
                     self.read(&keys)?;
@@ -241,7 +246,7 @@ impl Process<'_> {
 
 impl World {
     /// What so many transactions have seen.
-    fn history(&self, level: Level, reads: Reads, writers: Writers, transactions: usize) -> History {
+    fn history(&self, level: Level, reads: Reads, width: Width, transactions: usize) -> History {
         let mut client = self.cluster.client();
         client.batch_execute("UPDATE lists SET v = '{}', last = NULL, trail = '{}'").unwrap();
         let setting = match reads {
@@ -275,7 +280,7 @@ impl World {
                         client,
                         random: ChaCha8Rng::seed_from_u64(seed * 100 + number as u64),
                         world: self,
-                        writers,
+                        width,
                         begun,
                         next_value: &next_value,
                         current: Transaction::committed(number, [0, 0]),
@@ -302,19 +307,19 @@ impl World {
     }
 
     /// Makes a history and fails if it has what it must not have; the kinds of anomalies that it may have and has.
-    fn judge(&self, level: Level, reads: Reads, writers: Writers, transactions: usize) -> Vec<Kind> {
+    fn judge(&self, level: Level, reads: Reads, width: Width, transactions: usize) -> Vec<Kind> {
         let begun = Instant::now();
-        let history = self.history(level, reads, writers, transactions);
+        let history = self.history(level, reads, width, transactions);
         let ran = begun.elapsed();
         let mut forbidden = NEVER.to_vec();
         let mut in_statement = Vec::new();
         if level == Level::RepeatableRead {
             forbidden.push(Kind::LostUpdate);
         }
-        let promised: &[Kind] = match (reads, writers) {
+        let promised: &[Kind] = match (reads, width) {
             (Reads::Off, _) => &[],
-            (Reads::Transactions, Writers::Any) => &[Kind::FracturedRead],
-            (Reads::Transactions, Writers::Wide) | (Reads::Snapshot, _) => &NO_SNAPSHOT,
+            (Reads::Transactions, Width::Any) => &[Kind::FracturedRead],
+            (Reads::Transactions, Width::Wide) | (Reads::Snapshot, _) => &NO_SNAPSHOT,
         };
         if self.has_setting && level == Level::RepeatableRead {
             forbidden.extend(promised);
@@ -325,7 +330,7 @@ impl World {
         let by_statement = anomalies(&history.by_statement());
         let count = |outcome| history.transactions.iter().filter(|t| t.outcome == outcome).count();
         println!(
-            "{level:?}, {reads:?}, {writers:?}: {} committed, {} rolled back in {ran:?}; {:?}; in a statement {:?}; judged in {:?}",
+            "{level:?}, {reads:?}, {width:?}: {} committed, {} rolled back in {ran:?}; {:?}; in a statement {:?}; judged in {:?}",
             count(Outcome::Committed),
             count(Outcome::Aborted),
             tally(&found),
@@ -336,7 +341,7 @@ impl World {
         let wrong = found.iter().filter(|anomaly| forbidden.contains(&anomaly.kind));
         let wrong_in_statement = by_statement.iter().filter(|anomaly| in_statement.contains(&anomaly.kind));
         if let Some(Anomaly { kind, story }) = wrong.chain(wrong_in_statement).next() {
-            panic!("{kind:?} with {level:?}, consistent reads {reads:?}, writers {writers:?}\n{story}");
+            panic!("{kind:?} with {level:?}, consistent reads {reads:?}, {width:?}\n{story}");
         }
         found.iter().map(|anomaly| anomaly.kind).collect()
     }
@@ -357,7 +362,7 @@ const LEVELS: [Level; 2] = [Level::ReadCommitted, Level::RepeatableRead];
 fn nothing_is_dirty_or_lost_without_consistent_reads() {
     let world = start();
     for level in LEVELS {
-        let halves = |_| world.judge(level, Reads::Off, Writers::Any, 600).contains(&Kind::FracturedRead);
+        let halves = |_| world.judge(level, Reads::Off, Width::Any, 600).contains(&Kind::FracturedRead);
         assert!((0..5).any(halves), "the workload is too tame");
     }
 }
@@ -366,8 +371,8 @@ fn nothing_is_dirty_or_lost_without_consistent_reads() {
 fn a_transaction_is_seen_on_all_nodes_or_on_none() {
     let world = start();
     for level in LEVELS {
-        world.judge(level, Reads::Transactions, Writers::Any, 600);
-        world.judge(level, Reads::Transactions, Writers::Wide, 600);
+        world.judge(level, Reads::Transactions, Width::Any, 600);
+        world.judge(level, Reads::Transactions, Width::Wide, 600);
     }
 }
 
@@ -375,7 +380,7 @@ fn a_transaction_is_seen_on_all_nodes_or_on_none() {
 fn snapshots_are_in_one_order() {
     let world = start();
     for level in LEVELS {
-        world.judge(level, Reads::Snapshot, Writers::Any, 600);
+        world.judge(level, Reads::Snapshot, Width::Any, 600);
     }
 }
 
@@ -385,13 +390,13 @@ fn histories_for_long() {
     let world = start();
     for _ in 0..6 {
         for level in LEVELS {
-            for (reads, writers) in [
-                (Reads::Off, Writers::Any),
-                (Reads::Transactions, Writers::Any),
-                (Reads::Transactions, Writers::Wide),
-                (Reads::Snapshot, Writers::Any),
+            for (reads, width) in [
+                (Reads::Off, Width::Any),
+                (Reads::Transactions, Width::Any),
+                (Reads::Transactions, Width::Wide),
+                (Reads::Snapshot, Width::Any),
             ] {
-                world.judge(level, reads, writers, 5_000);
+                world.judge(level, reads, width, 5_000);
             }
         }
     }
