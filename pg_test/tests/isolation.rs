@@ -388,7 +388,7 @@ fn snapshots_are_in_one_order() {
 #[ignore = "takes minutes"]
 fn histories_for_long() {
     let world = start();
-    for _ in 0..6 {
+    for _ in 0..2 {
         for level in LEVELS {
             for (reads, width) in [
                 (Reads::Off, Width::Any),
@@ -396,7 +396,7 @@ fn histories_for_long() {
                 (Reads::Transactions, Width::Wide),
                 (Reads::Snapshot, Width::Any),
             ] {
-                world.judge(level, reads, width, 5_000);
+                world.judge(level, reads, width, 3_000);
             }
         }
     }
