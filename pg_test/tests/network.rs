@@ -1,7 +1,8 @@
 //! A bad network between the coordinator and its nodes: nothing hangs, nothing is lost, half done, or left over.
 //!
 //! All nodes are added through proxies. While clients read and write, faults drawn from a seed happen to the
-//! connections: delays, stalls, resets, half-closes, cuts in the middle of a message. The seed is printed;
+//! connections: delays, stalls, resets, half-closes, cuts in the middle of a message; some clients end in the midst of a
+//! transaction, and some backends are terminated. The seed is printed;
 //! `SHARDING_NETWORK_SEED=17 cargo test -p pg_test --test network` makes the same faults at the same times.
 
 use pg_test::harness::{Cluster, Fault, Proxy, Settings, settle};
@@ -93,6 +94,9 @@ fn happen(incidents: &[Incident], proxies: &[Proxy]) {
     }
 }
 
+/// Stands for the SQLSTATE where the connection ended without a word.
+const GONE: &str = "gone";
+
 /// What the client was told of a write.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Fate {
@@ -120,6 +124,8 @@ fn run(client: &mut Client, sql: &str) -> Result<Vec<String>, String> {
                 _ => None,
             })
             .collect()),
+        // Its backend was terminated.
+        Err(error) if client.is_closed() => Err(error.code().map_or(GONE, |code| code.code()).to_string()),
         Err(error) => {
             let Some(db) = error.as_db_error() else { panic!("{sql}: {error}") };
             let code = db.code().code().to_string();
@@ -130,7 +136,8 @@ fn run(client: &mut Client, sql: &str) -> Result<Vec<String>, String> {
     }
 }
 
-struct Load {
+struct Load<'a> {
+    cluster: &'a Cluster,
     client: Client,
     random: ChaCha8Rng,
     next: i64,
@@ -139,7 +146,7 @@ struct Load {
     successes: usize,
 }
 
-impl Load {
+impl Load<'_> {
     fn any_key(&mut self) -> i32 {
         self.random.random_range(1..=ROWS)
     }
@@ -150,6 +157,7 @@ impl Load {
             0 | 1 => self.read("SELECT count(*), sum(v) FROM t", "120 7260"),
             2 => self.read(&format!("SELECT v FROM t WHERE id = {key}"), &key.to_string()),
             3 => self.read("BEGIN; SELECT count(*) FROM t; SELECT max(v) FROM t; COMMIT", "120\n120"),
+            4 if self.random.random_bool(0.1) => self.vanish(key),
             4 | 5 => self.write(vec![key], "INSERT INTO done VALUES ($)"),
             6 => {
                 let keys = vec![key, self.any_key(), self.any_key()];
@@ -167,9 +175,22 @@ impl Load {
             Ok(()) => self.successes += 1,
             Err(code) => {
                 *self.failures.entry(code).or_default() += 1;
-                run(&mut self.client, "ROLLBACK").unwrap();
+                if self.client.is_closed() || run(&mut self.client, "ROLLBACK").is_err() {
+                    self.client = connect(self.cluster);
+                }
             }
         }
+    }
+
+    /// Ends in the midst of a transaction.
+    fn vanish(&mut self, key: i32) -> Result<(), String> {
+        let keys = vec![key, self.any_key()];
+        self.write(keys, "BEGIN; INSERT INTO done VALUES ($) ON CONFLICT DO NOTHING")?;
+        self.client = connect(self.cluster);
+        if let Some((_, fate)) = self.writes.get_mut(&(self.next - 1)) {
+            *fate = Fate::Undone;
+        }
+        Ok(())
     }
 
     fn read(&mut self, sql: &str, expected: &str) -> Result<(), String> {
@@ -186,10 +207,30 @@ impl Load {
             Ok(_) => Fate::Done,
             // transaction_resolution_unknown
             Err(code) if code == "08007" => Fate::Unknown,
+            // As on one server: it may have been about to answer.
+            Err(_) if self.client.is_closed() => Fate::Unknown,
             Err(_) => Fate::Undone,
         };
         self.writes.insert(id, (keys, fate));
         result.map(drop)
+    }
+}
+
+fn connect(cluster: &Cluster) -> Client {
+    let mut client = cluster.client();
+    let timeout = STATEMENT_TIMEOUT.as_millis();
+    client.batch_execute(&format!("SET statement_timeout = {timeout}; SET application_name = 'storm'")).unwrap();
+    client
+}
+
+/// Terminates a backend of a client now and then.
+fn terminate_some(cluster: &Cluster, stop: &AtomicBool) {
+    let mut client = cluster.client();
+    while !stop.load(Ordering::Relaxed) {
+        thread::sleep(Duration::from_millis(700));
+        let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                   WHERE application_name = 'storm' ORDER BY random() LIMIT 1";
+        client.batch_execute(sql).unwrap();
     }
 }
 
@@ -212,11 +253,10 @@ fn storm(cluster: &Cluster, proxies: &[Proxy], seed: u64, length: Duration) {
     let loads: Vec<Load> = thread::scope(|scope| {
         let workers: Vec<_> = (0..6_u64)
             .map(|worker| {
-                let (mut client, stop) = (cluster.client(), &stop);
+                let (client, stop) = (connect(cluster), &stop);
                 scope.spawn(move || {
-                    let timeout = STATEMENT_TIMEOUT.as_millis();
-                    client.batch_execute(&format!("SET statement_timeout = {timeout}")).unwrap();
                     let mut load = Load {
+                        cluster,
                         client,
                         random: ChaCha8Rng::seed_from_u64(seed ^ (worker << 32)),
                         next: worker as i64 * 1_000_000,
@@ -231,6 +271,7 @@ fn storm(cluster: &Cluster, proxies: &[Proxy], seed: u64, length: Duration) {
                 })
             })
             .collect();
+        scope.spawn(|| terminate_some(cluster, &stop));
         happen(&incidents(seed, length), proxies);
         proxies.iter().for_each(Proxy::heal);
         stop.store(true, Ordering::Relaxed);

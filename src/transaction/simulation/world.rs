@@ -250,12 +250,22 @@ impl<'a> World<'a> {
         }
         self.come_up(self.now);
         // Most draws hit somebody who has nothing to do.
-        for _ in 0..8 {
-            let actor = self.random.below(self.actors());
-            if self.act(actor) {
-                break;
-            }
+        let count = self.actors();
+        let acted = (0..4).any(|_| {
+            let actor = self.random.below(count);
+            self.act(actor)
+        });
+        if !acted && !(0..count).any(|actor| self.act(actor)) {
+            self.now = self.next_incident().max(self.now + 1) - 1;
         }
+    }
+
+    /// When something will happen by itself.
+    fn next_incident(&self) -> usize {
+        let fault = self.plan.faults.get(self.next_fault).map(|(at, _)| *at);
+        let down = self.nodes.iter().map(|node| node.down_until).chain([self.down_until]).flatten();
+        let stalled = self.live.iter().map(|link| self.links[*link].stalled_until).filter(|until| *until > self.now);
+        down.chain(fault).chain(stalled).min().unwrap_or(STEPS)
     }
 
     fn actors(&self) -> usize {
