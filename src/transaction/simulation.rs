@@ -14,6 +14,7 @@
 //! A failing seed is shrunk: faults and transactions are left out as long as it fails. [`flaw`] proves that the
 //! simulation sees what it is there for: with a mistake built in, it fails.
 
+mod backend;
 mod flaw;
 mod link;
 mod node;
