@@ -7,13 +7,14 @@
 //! recovery runs, and nothing may be in doubt.
 //!
 //! ```text
-//! SHARDING_SIMULATION_SEEDS=1000000 cargo test --lib simulation     more seeds than the usual 100,000
-//! SHARDING_SIMULATION_SEED=4711 cargo test --lib simulation         that one, told step by step
+//! SHARDING_SIMULATION_SEEDS=1000000 cargo test --lib simulation                 more seeds than the usual 100,000
+//! SHARDING_SIMULATION_SEED=4711 cargo test --lib simulation -- --nocapture      that one, told step by step
 //! ```
 //!
 //! A failing seed is shrunk: faults and transactions are left out as long as it fails. [`flaw`] proves that the
 //! simulation sees what it is there for: with a mistake built in, it fails.
 
+mod backend;
 mod flaw;
 mod link;
 mod node;
