@@ -2,7 +2,7 @@
 //!
 //! A node fixes a SELECT's snapshot when it binds it. So the statement goes to all its nodes while no commit is
 //! half done ([`gate`]), with a Flush behind Bind: the nodes report their snapshots at once, the gate is left, and
-//! they go on executing. A statement of one node pays nothing.
+//! they go on executing. A statement of one node pays nothing, unless `sharding.consistent_reads` is `snapshot`.
 //!
 //! | transaction | what is fixed | when |
 //! |---|---|---|
@@ -56,6 +56,12 @@ pub fn commits_freely() -> bool {
     consistent_reads() != ConsistentReads::Snapshot
 }
 
+/// How many nodes a statement has to read to pass the gate. That of a single node could not see anything half done,
+/// but two of them could see two commits in different orders.
+fn fewest() -> usize {
+    if consistent_reads() == ConsistentReads::Snapshot { 1 } else { 2 }
+}
+
 fn is_repeatable_read() -> bool {
     // SAFETY: reads a variable of this backend.
     unsafe { pg_sys::XactIsoLevel == pg_sys::XACT_REPEATABLE_READ as i32 }
@@ -73,7 +79,7 @@ pub unsafe fn statement_starts(desc: *mut pg_sys::QueryDesc, before: usize, efla
         let here = reads_here(desc);
         // A scan that is all there is passes the gate by itself when its rows are wanted.
         let alone = !here && reading.scans.len() == 1 && reading.ready().count() == 1;
-        if alone || reading.nodes.len() + usize::from(here) < 2 || !reading.can_send() {
+        if alone || reading.nodes.len() + usize::from(here) < fewest() || !reading.can_send() {
             return Ok(());
         }
         let local = if here { (*desc).snapshot } else { ptr::null_mut() };
@@ -97,11 +103,11 @@ pub unsafe fn statement_starts(desc: *mut pg_sys::QueryDesc, before: usize, efla
 pub unsafe fn open(scan: &mut Scan, nodes: &[NodeId]) -> Result<()> {
     // SAFETY: the executor runs the scan.
     unsafe {
-        let alone = nodes.len() < 2 || consistent_reads() == ConsistentReads::Off || is_repeatable_read();
+        let alone = nodes.len() < fewest() || consistent_reads() == ConsistentReads::Off || is_repeatable_read();
         if alone || nodes.iter().all(|node| has_fixed_snapshot(*node)) {
             return scan.send(false, false);
         }
-        let own_snapshot = scan.has_own_snapshot();
+        let own_snapshot = nodes.len() > 1 && scan.has_own_snapshot();
         let mut reading = Reading {
             scans: vec![scan],
             nodes: nodes.to_vec(),

@@ -226,9 +226,11 @@ pub fn enter_commit() -> Result<Pass> {
         .ok_or_else(|| Error::new(sqlstate::INTERNAL, "the wait for readers of several nodes has ended too early"))
 }
 
-/// Lets a commit in that is decided; `None` if it does not get in until `deadline`, or the process has to end.
-pub fn enter_decided_commit(deadline: Instant) -> Option<Pass> {
-    enter(Group::Commit, Some(deadline), is_cancel_pending)
+/// Lets a commit in that is decided; `None` if it takes longer than `bound`, or than `cancelled` if the user wants no
+/// more of it.
+pub fn enter_decided_commit(bound: Duration, cancelled: Duration) -> Option<Pass> {
+    let start = Instant::now();
+    enter(Group::Commit, Some(start + bound), || is_cancel_pending() && start.elapsed() > cancelled)
 }
 
 /// Lets a reader of these nodes in: none of them is in doubt while it is inside.

@@ -22,6 +22,8 @@ use std::time::{Duration, Instant};
 
 /// How long the end of a transaction waits for nodes to confirm what is decided already.
 const CONFIRM_BOUND: Duration = Duration::from_secs(10);
+/// The same once the user wants it to end: time enough for a node that is well.
+const CANCELLED_BOUND: Duration = Duration::from_secs(2);
 /// A prepared transaction that recovery is at is asked for again after this time.
 const BUSY_PAUSE: Duration = Duration::from_millis(5);
 
@@ -206,7 +208,7 @@ pub fn commit_prepared() {
 fn resolve_visibly(commit: &mut TwoPhase, actions: Vec<Action>) -> (Vec<Unconfirmed>, Option<Action>) {
     let held = commit.pass.take();
     let wrote_here = held.is_some();
-    let pass = held.or_else(|| gate::enter_decided_commit(Instant::now() + CONFIRM_BOUND));
+    let pass = held.or_else(|| gate::enter_decided_commit(CONFIRM_BOUND, CANCELLED_BOUND));
     if pass.is_none() {
         gate::mark(&commit.keys.iter().map(|key| key.node).collect::<Vec<_>>());
     }
@@ -282,12 +284,17 @@ fn resolve(commit: &mut TwoPhase, mut actions: Vec<Action>) -> (Vec<Unconfirmed>
     }
 }
 
-/// Waits for answers until `deadline`, or until the user wants no more of it.
-fn wait_until(asked: &[Running], deadline: Instant) {
+/// Waits for answers until `deadline`, or not much longer than the user wants.
+fn wait_until(asked: &[Running], mut deadline: Instant) {
+    let mut cancelled = false;
     loop {
         let open: Vec<Key> = asked.iter().filter(|r| !is_done(**r)).map(|r| r.key).collect();
-        if open.is_empty() || is_cancel_pending() {
+        if open.is_empty() {
             return;
+        }
+        if !cancelled && is_cancel_pending() {
+            cancelled = true;
+            deadline = deadline.min(Instant::now() + CANCELLED_BOUND);
         }
         if !pump(&open) && wait_for(&open, Patience::callback(deadline)) == Woken::TimedOut {
             return;
