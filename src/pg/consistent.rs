@@ -7,7 +7,8 @@
 //! | transaction | what is fixed | when |
 //! |---|---|---|
 //! | one SELECT, no block | one snapshot per node, for all scans (`REPEATABLE READ` on the nodes) | statement starts |
-//! | `READ COMMITTED` block | each scan's own snapshot, all in one pass | statement starts |
+//! | `READ COMMITTED` block | the same, as long as it has only read on these nodes: their transactions begin anew | statement starts |
+//! | the same after a write | each scan's own snapshot, all in one pass | statement starts |
 //! | `REPEATABLE READ` | one snapshot on every node of the cluster | a node is used first |
 //!
 //! Scans whose parameters come from other parts of the plan can only be sent when those are known, in a pass of
@@ -20,10 +21,12 @@ use crate::pg::gate::{self, Pass};
 use crate::pg::guard::boundary;
 use crate::pg::gucs::{ConsistentReads, consistent_reads};
 use crate::pg::pool::taint::Work;
-use crate::pg::scan::Scan;
+use crate::pg::scan::{Scan, is_sent_by_client};
 use crate::pg::session::command::{collect_each, is_finished};
 use crate::pg::session::leases::ensure_connected;
-use crate::pg::session::registry::{Access, Key, Running, has_fixed_snapshot, join, key_of, pump, start, wait_for};
+use crate::pg::session::registry::{
+    Access, Key, Running, has_fixed_snapshot, join, key_of, may_begin_anew, pump, start, wait_for, with_fixed_snapshot,
+};
 use crate::pg::wait::{Patience, Woken};
 use crate::pg::{catalog_cache, hooks, readers, transaction, tree};
 use crate::plan::remote::{Effect, Tier};
@@ -47,6 +50,8 @@ enum Fixed {
 
 thread_local! {
     static FIXED: Cell<Fixed> = const { Cell::new(Fixed::No) };
+    /// A statement of this transaction has, or had, a snapshot of its own on nodes.
+    static OWN_SNAPSHOT: Cell<bool> = const { Cell::new(false) };
     /// Nodes that could not be reached then, and why.
     static ABSENT: RefCell<Vec<(NodeId, Error)>> = const { RefCell::new(Vec::new()) };
 }
@@ -67,15 +72,36 @@ fn is_repeatable_read() -> bool {
     unsafe { pg_sys::XactIsoLevel == pg_sys::XACT_REPEATABLE_READ as i32 }
 }
 
+/// Whether [`previous_is_over`] has anything to do.
+pub fn has_own_snapshot() -> bool {
+    OWN_SNAPSHOT.get()
+}
+
+/// The client's next statement begins: what had a snapshot of its own has ended, and nodes go on with transactions of
+/// the local isolation level.
+pub fn previous_is_over() -> Result<()> {
+    OWN_SNAPSHOT.set(false);
+    if is_repeatable_read() {
+        return Ok(());
+    }
+    let nodes: Vec<NodeId> = with_fixed_snapshot().into_iter().filter(|node| may_begin_anew(*node)).collect();
+    transaction::leave_nodes(&nodes, "COMMIT")
+}
+
 /// A statement is about to run: its scans on several nodes are sent together. Called after the executor has
 /// prepared it; `before` is the number of scans that there were before.
-pub unsafe fn statement_starts(desc: *mut pg_sys::QueryDesc, before: usize, eflags: i32) -> Result<()> {
-    if consistent_reads() == ConsistentReads::Off || is_repeatable_read() {
+pub unsafe fn statement_starts(desc: *mut pg_sys::QueryDesc, before: usize, eflags: i32, first: bool) -> Result<()> {
+    if consistent_reads() == ConsistentReads::Off {
         return Ok(());
+    }
+    if is_repeatable_read() {
+        // SAFETY: as below.
+        let is_first = first && unsafe { is_sent_by_client((*desc).plannedstmt) };
+        return if is_first && FIXED.get() == Fixed::No { fix_at(Some((desc, eflags))) } else { Ok(()) };
     }
     // SAFETY: the executor has just prepared the statement.
     unsafe {
-        let Some(mut reading) = Reading::of_statement(before)? else { return Ok(()) };
+        let Some(mut reading) = Reading::of_statement(desc, before)? else { return Ok(()) };
         let here = reads_here(desc);
         // A scan that is all there is passes the gate by itself when its rows are wanted.
         let alone = !here && reading.scans.len() == 1 && reading.ready().count() == 1;
@@ -86,7 +112,7 @@ pub unsafe fn statement_starts(desc: *mut pg_sys::QueryDesc, before: usize, efla
         if let Opened::Outdated(pass) = reading.open(local)? {
             // What is prepared has the old snapshot in it. No commit can pass meanwhile.
             renew(desc, eflags);
-            if let Some(mut reading) = Reading::of_statement(before)? {
+            if let Some(mut reading) = Reading::of_statement(desc, before)? {
                 let bound = reading.send(Instant::now() + HOLD)?;
                 drop(pass);
                 if !bound {
@@ -172,7 +198,7 @@ enum Opened {
 
 impl Reading {
     /// What a statement reads on nodes; `None` if that is nothing, or one scan of one node.
-    unsafe fn of_statement(before: usize) -> Result<Option<Reading>> {
+    unsafe fn of_statement(desc: *mut pg_sys::QueryDesc, before: usize) -> Result<Option<Reading>> {
         // SAFETY: registered scans are alive; parameters from outside of the plan are known.
         unsafe {
             let mut scans = readers::since(before);
@@ -191,7 +217,12 @@ impl Reading {
             if nodes.is_empty() {
                 return Ok(None);
             }
-            let own_snapshot = scans.iter().all(|scan| (**scan).has_own_snapshot());
+            let own_snapshot = scans.iter().all(|scan| (**scan).has_own_snapshot())
+                || scans.len() > 1
+                    && scans.iter().all(|scan| (**scan).only_reads())
+                    && pg_sys::GetCurrentTransactionNestLevel() == 1
+                    && is_sent_by_client((*desc).plannedstmt)
+                    && nodes.iter().all(|node| may_begin_anew(*node));
             Ok(Some(Reading { scans, nodes, own_snapshot, running: false, sent: Vec::new(), fixing: Vec::new() }))
         }
     }
@@ -209,6 +240,10 @@ impl Reading {
 
     /// Sends the scans while no commit is half done; nothing if `local` is outdated.
     unsafe fn open(&mut self, local: pg_sys::Snapshot) -> Result<Opened> {
+        if self.own_snapshot {
+            transaction::leave_nodes(&self.nodes, "COMMIT")?;
+            OWN_SNAPSHOT.set(true);
+        }
         for _ in 0..ATTEMPTS {
             // Before the gate: a place in the pool may take its time.
             for node in &self.nodes {
@@ -280,7 +315,7 @@ impl Reading {
             }
         }
         if self.own_snapshot {
-            transaction::leave_nodes(&self.nodes)?;
+            transaction::leave_nodes(&self.nodes, "ROLLBACK")?;
         }
         Ok(())
     }
@@ -323,12 +358,7 @@ pub fn node_joins(node: NodeId) -> Result<()> {
     }
     match FIXED.get() {
         Fixed::Now => Ok(()),
-        Fixed::No => {
-            FIXED.set(Fixed::Now);
-            let fixed = fix_snapshots();
-            FIXED.set(if fixed.is_ok() { Fixed::Yes } else { Fixed::No });
-            fixed
-        }
+        Fixed::No => fix_at(None),
         Fixed::Yes => {
             let reason = ABSENT.with_borrow(|absent| absent.iter().find(|(n, _)| *n == node).map(|(_, e)| e.clone()));
             let name = catalog_cache::cluster().map_or_else(String::new, |map| map.node_name(node).to_string());
@@ -345,7 +375,15 @@ pub fn node_joins(node: NodeId) -> Result<()> {
     }
 }
 
-fn fix_snapshots() -> Result<()> {
+/// `first`: the transaction's first statement, which is prepared and not yet run.
+fn fix_at(first: Option<(*mut pg_sys::QueryDesc, i32)>) -> Result<()> {
+    FIXED.set(Fixed::Now);
+    let fixed = fix_snapshots(first);
+    FIXED.set(if fixed.is_ok() { Fixed::Yes } else { Fixed::No });
+    fixed
+}
+
+fn fix_snapshots(first: Option<(*mut pg_sys::QueryDesc, i32)>) -> Result<()> {
     let Some(map) = catalog_cache::cluster() else { return Ok(()) };
     let mut nodes = Vec::new();
     for node in map.node_ids() {
@@ -357,14 +395,13 @@ fn fix_snapshots() -> Result<()> {
     }
     for _ in 0..ATTEMPTS {
         let pass = gate::enter_reader(&nodes)?;
-        // SAFETY: the transaction's own snapshot, which lasts as long as it.
-        if unsafe { boundary(|| gate::is_outdated(pg_sys::GetTransactionSnapshot())) } {
-            return Err(Error::new(
-                sqlstate::SERIALIZATION_FAILURE,
-                "could not take one snapshot of this server and the nodes",
-            )
-            .detail("A transaction that wrote here and on nodes was committed since this one had begun.")
-            .hint("Repeat the transaction."));
+        // SAFETY: the transaction's own snapshot, which lasts as long as it; a statement that has not run.
+        unsafe {
+            if boundary(|| gate::is_outdated(pg_sys::GetTransactionSnapshot())) {
+                let Some((desc, eflags)) = first else { return Err(outdated()) };
+                boundary(|| refresh_transaction_snapshot());
+                renew(desc, eflags);
+            }
         }
         let running = take_snapshots(&nodes, Access::Read)?;
         let finished = wait_finished(&running, Instant::now() + HOLD);
@@ -373,18 +410,49 @@ fn fix_snapshots() -> Result<()> {
         if finished {
             return answers.into_iter().try_for_each(|answer| answer.map(drop));
         }
-        transaction::leave_nodes(&nodes)?;
+        transaction::leave_nodes(&nodes, "ROLLBACK")?;
     }
     Err(locked_out())
 }
 
+fn outdated() -> Error {
+    Error::new(sqlstate::SERIALIZATION_FAILURE, "could not take one snapshot of this server and the nodes")
+        .detail("A transaction that wrote here and on nodes was committed since this one had read something here.")
+        .hint("Repeat the transaction.")
+}
+
+/// Brings the snapshot of a repeatable-read transaction, which has read nothing yet, up to date. Its `xmin` stays: the
+/// list of registered snapshots is ordered by it, and an older one is as good.
+unsafe fn refresh_transaction_snapshot() {
+    // SAFETY: both snapshots are this backend's; the lists live as long as the transaction.
+    unsafe {
+        let current = pg_sys::GetTransactionSnapshot();
+        let latest = pg_sys::GetLatestSnapshot();
+        let kept = |list: *const pg_sys::TransactionId, count: usize| {
+            let bytes = count.max(1) * size_of::<pg_sys::TransactionId>();
+            let copy = pg_sys::MemoryContextAlloc(pg_sys::TopTransactionContext, bytes).cast::<pg_sys::TransactionId>();
+            if count > 0 {
+                ptr::copy_nonoverlapping(list, copy, count);
+            }
+            copy
+        };
+        (*current).xip = kept((*latest).xip, (*latest).xcnt as usize);
+        (*current).xcnt = (*latest).xcnt;
+        (*current).subxip = kept((*latest).subxip, (*latest).subxcnt.max(0) as usize);
+        (*current).subxcnt = (*latest).subxcnt;
+        (*current).suboverflowed = (*latest).suboverflowed;
+        (*current).xmax = (*latest).xmax;
+    }
+}
+
 /// Whether there is nothing to forget at the transaction's end.
 pub fn is_unused() -> bool {
-    FIXED.get() == Fixed::No
+    FIXED.get() == Fixed::No && !OWN_SNAPSHOT.get()
 }
 
 /// The transaction is over.
 pub fn transaction_ended() {
+    OWN_SNAPSHOT.set(false);
     FIXED.set(Fixed::No);
     ABSENT.take();
 }

@@ -1,8 +1,10 @@
 //! All hooks: installed once, the previous one always called. The `next_` functions let an ERROR jump through.
 
 use crate::pg::guard::guarded;
+use crate::pg::scan::is_sent_by_client;
 use crate::pg::{compat, consistent, pass_through, pending, planner, readers};
 use pgrx::pg_sys;
+use std::cell::Cell;
 use std::ffi::{c_char, c_int};
 
 static mut PREVIOUS_PLANNER: pg_sys::planner_hook_type = None;
@@ -43,14 +45,33 @@ pub fn install() {
     }
 }
 
+thread_local! {
+    /// When the transaction began in which something was done last.
+    static USED: Cell<i64> = const { Cell::new(0) };
+}
+
+/// Whether nothing was executed in this transaction before; it is from now on.
+pub fn is_first_statement() -> bool {
+    // SAFETY: reads the backend's transaction state.
+    let transaction = unsafe { pg_sys::GetCurrentTransactionStartTimestamp() };
+    USED.replace(transaction) != transaction
+}
+
 /// A statement is prepared for execution: what it reads on several nodes is sent to all of them at once.
 unsafe extern "C-unwind" fn executor_start(desc: *mut pg_sys::QueryDesc, eflags: c_int) {
     let before = readers::count();
+    if consistent::has_own_snapshot() {
+        guarded(|| {
+            // SAFETY: the descriptor is the hook's own.
+            if unsafe { is_sent_by_client((*desc).plannedstmt) } { consistent::previous_is_over() } else { Ok(()) }
+        });
+    }
     // SAFETY: nothing is owned here, so an ERROR may jump through.
     unsafe { next_executor_start(desc, eflags) };
+    let first = is_first_statement();
     if readers::count() > before && eflags & pg_sys::EXEC_FLAG_EXPLAIN_ONLY as c_int == 0 {
         // SAFETY: the statement is prepared now.
-        guarded(|| unsafe { consistent::statement_starts(desc, before, eflags) });
+        guarded(|| unsafe { consistent::statement_starts(desc, before, eflags, first) });
     }
 }
 

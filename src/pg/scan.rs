@@ -256,8 +256,12 @@ impl Scan {
     /// Whether the statement is the whole transaction, and all its scans on a node see one snapshot.
     pub unsafe fn has_own_snapshot(&self) -> bool {
         // SAFETY: reads executor state.
+        self.only_reads() && unsafe { is_whole_transaction(self.estate()) }
+    }
+
+    /// Whether it is part of a statement that does nothing but read.
+    pub fn only_reads(&self) -> bool {
         matches!(self.plan.effect, Effect::Read { snapshot: true, .. })
-            && unsafe { is_whole_transaction(self.estate()) }
     }
 
     unsafe fn access(&self, nodes: usize) -> (Access, Fetch) {
@@ -271,7 +275,7 @@ impl Scan {
                 }
                 Effect::Write { .. } if self.columns.is_empty() => (Access::Write, Fetch::All),
                 Effect::Write { .. } => (Access::Write, Fetch::Pages),
-                Effect::Lock => (Access::Read, Fetch::Pages),
+                Effect::Lock => (Access::Hold, Fetch::Pages),
                 Effect::Read { alone, snapshot } => {
                     let fetch = if self.plan.few_rows { Fetch::All } else { Fetch::Pages };
                     if (alone || snapshot) && is_whole_transaction(self.estate()) {
@@ -606,15 +610,23 @@ pub unsafe fn private_list(plan: &RemotePlan, flags: i32) -> Result<*mut pg_sys:
 unsafe fn is_whole_transaction(estate: *mut pg_sys::EState) -> bool {
     // SAFETY: reads backend state.
     unsafe {
-        if pg_sys::IsTransactionBlock() || pg_sys::GetCurrentTransactionNestLevel() > 1 {
-            return false;
-        }
+        !pg_sys::IsTransactionBlock()
+            && pg_sys::GetCurrentTransactionNestLevel() == 1
+            && is_sent_by_client((*estate).es_plannedstmt)
+            && crate::pg::session::used_in_transaction().is_empty()
+    }
+}
+
+/// Whether the client has sent this statement, alone, and will not go on reading it beside another one.
+pub unsafe fn is_sent_by_client(statement: *mut pg_sys::PlannedStmt) -> bool {
+    // SAFETY: reads backend state.
+    unsafe {
         let portal = pg_sys::ActivePortal;
         if portal.is_null() || *(*portal).name != 0 {
             return false;
         }
         let stmts = tree::items::<pg_sys::PlannedStmt>((*portal).stmts);
-        stmts.len() == 1 && stmts[0] == (*estate).es_plannedstmt && crate::pg::session::used_in_transaction().is_empty()
+        stmts.len() == 1 && stmts[0] == statement
     }
 }
 

@@ -191,9 +191,15 @@ fn commit_readers(keys: &[Key]) {
 }
 
 /// Ends the transactions of nodes that have only been read, as if they had not been used yet.
-pub fn leave_nodes(nodes: &[NodeId]) -> Result<()> {
+pub fn leave_nodes(nodes: &[NodeId], command: &str) -> Result<()> {
     let keys: Vec<Key> = nodes.iter().map(|node| key_of(*node)).collect::<Result<_>>()?;
-    end_reading(&keys, "ROLLBACK", true);
+    let inside = keys_where(|session| session.levels.is_inside())
+        .into_iter()
+        .filter(|key| keys.contains(key))
+        .collect::<Vec<_>>();
+    if !inside.is_empty() {
+        end_reading(&inside, command, command != "COMMIT");
+    }
     Ok(())
 }
 

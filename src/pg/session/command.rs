@@ -135,7 +135,7 @@ fn run_outside(nodes: &[NodeId], sql: &str) -> Result<Vec<Task>> {
 
 /// Runs a SET CONSTRAINTS on the nodes in the transaction, and on others when they join it.
 pub fn set_constraints(sql: &str) -> Result<()> {
-    execute_on(&used_in_transaction(), sql, Access::Read)?;
+    execute_on(&used_in_transaction(), sql, Access::Hold)?;
     remember_constraints(sql);
     Ok(())
 }

@@ -88,6 +88,7 @@ fn lease_anew(key: Key, alone: bool) -> Result<()> {
             levels: Levels::default(),
             prepared: None,
             fixed_snapshot: false,
+            holds: false,
             lost: None,
             task_levels: HashMap::new(),
             settings: None,

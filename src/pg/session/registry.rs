@@ -37,8 +37,10 @@ pub enum Access {
     /// The whole local transaction is this one read-only statement, over several scans: all scans
     /// on a node see one snapshot.
     ReadSnapshot,
-    /// Part of a transaction of the local isolation level.
+    /// Part of a transaction of the local isolation level; leaves nothing behind there.
     Read,
+    /// The same, and something has to last until the transaction ends: locks, or what a command sets.
+    Hold,
     /// The same, and the node's commit counts.
     Write,
 }
@@ -69,6 +71,8 @@ pub struct Session {
     pub prepared: Option<Prepared>,
     /// All statements of the transaction on the node see one snapshot.
     pub(super) fixed_snapshot: bool,
+    /// Its transaction has more to keep than what was read.
+    pub(super) holds: bool,
     /// The connection was lost while the node was in the transaction.
     pub lost: Option<Error>,
     /// The nesting level at which each task was begun.
@@ -166,6 +170,7 @@ pub fn join(node: NodeId, access: Access, work: Work) -> Result<Joined> {
         }
         let session = sessions.get_mut(&key).ok_or_else(gone)?;
         session.tainted |= taints;
+        session.holds |= matches!(access, Access::Hold | Access::Write | Access::WriteAlone);
         let mut levels = session.levels;
         let mut prelude = String::new();
         let mut fixed_snapshot = session.fixed_snapshot;
@@ -191,6 +196,26 @@ pub fn join(node: NodeId, access: Access, work: Work) -> Result<Joined> {
 pub fn has_fixed_snapshot(node: NodeId) -> bool {
     key_of(node).is_ok_and(|key| {
         with_sessions(|sessions| sessions.get(&key).is_some_and(|s| s.levels.is_inside() && s.fixed_snapshot))
+    })
+}
+
+/// Whether the node's transaction, if it is in one, might as well have not begun: it has read, and nobody reads on.
+pub fn may_begin_anew(node: NodeId) -> bool {
+    key_of(node).is_ok_and(|key| {
+        with_sessions(|sessions| {
+            sessions.get(&key).is_none_or(|session| {
+                let reads_on = session.connection.as_ref().is_none_or(|connection| connection.talk.has_wanted());
+                !session.levels.is_inside() || !session.holds && session.lost.is_none() && !reads_on
+            })
+        })
+    })
+}
+
+/// The nodes whose transactions have a snapshot of their own.
+pub fn with_fixed_snapshot() -> Vec<NodeId> {
+    with_sessions(|sessions| {
+        let fixed = sessions.iter().filter(|(_, session)| session.levels.is_inside() && session.fixed_snapshot);
+        fixed.map(|(key, _)| key.node).collect()
     })
 }
 
@@ -322,6 +347,8 @@ impl Session {
         }
         self.settings_unsure = false;
         self.levels = Levels::default();
+        self.fixed_snapshot = false;
+        self.holds = false;
         self.prepared = None;
         self.lost = None;
         self.task_levels.clear();
