@@ -171,6 +171,42 @@ fn a_connection_of_the_pool_in_the_circle() {
     println!("{took:?}");
 }
 
+/// One that is a statement of its own holds a lock of the table here, and commits on the node by itself.
+#[test]
+fn a_statement_that_commits_on_its_node_in_the_circle() {
+    let cluster = start(2, "");
+    let mut clients = [cluster.client(), cluster.client()];
+    let key = key_on(&mut clients[0], 1);
+    clients[1].batch_execute(&format!("BEGIN; {}", add(&key))).unwrap();
+    let (outcomes, took) = all_at_once(&mut clients, &[add(&key), "LOCK TABLE t".to_string()]);
+    let error = expect_victim(&outcomes, 0);
+    assert!(error.detail().unwrap().contains(" on relation t; blocked by"), "{error:?}");
+    assert!(took < 2 * TIMEOUT, "{took:?}");
+    println!("{took:?}");
+    assert_eq!(text(&mut clients[0], "SELECT sum(v) FROM t"), "1");
+}
+
+/// The commit on one node waits there for a constraint that is checked at the end.
+#[test]
+fn a_commit_in_the_circle() {
+    let cluster = start(2, "");
+    let mut clients = [cluster.client(), cluster.client()];
+    clients[0]
+        .batch_execute(
+            "CREATE TABLE u (id int PRIMARY KEY DEFERRABLE INITIALLY DEFERRED, v int);
+             SELECT sharding.distribute_table('u', 'id', 12, colocate_with => 't')",
+        )
+        .unwrap();
+    let key = key_on(&mut clients[0], 1);
+    clients[1].batch_execute(&format!("BEGIN; INSERT INTO u VALUES ({key}, 1)")).unwrap();
+    clients[0].batch_execute(&format!("BEGIN; LOCK TABLE local; INSERT INTO u VALUES ({key}, 0)")).unwrap();
+    let (outcomes, took) = all_at_once(&mut clients, &["COMMIT".to_string(), "LOCK TABLE local".to_string()]);
+    expect_victim(&outcomes, 0);
+    assert!(took < 2 * TIMEOUT, "{took:?}");
+    println!("{took:?}");
+    assert_eq!(text(&mut clients[0], "SELECT v FROM u"), "1");
+}
+
 /// A transaction is prepared on one node and, for a constraint that is checked at its end, waits on the other.
 #[test]
 fn a_prepared_transaction_in_the_circle() {
