@@ -61,6 +61,7 @@ pub mod sqlstate {
     pub const QUERY_CANCELED: SqlState = SqlState::new("57014");
     pub const TOO_MANY_CONNECTIONS: SqlState = SqlState::new("53300");
     pub const CANNOT_CONNECT_NOW: SqlState = SqlState::new("57P03");
+    pub const LOCK_NOT_AVAILABLE: SqlState = SqlState::new("55P03");
     pub const DEADLOCK_DETECTED: SqlState = SqlState::new("40P01");
     pub const CONFIGURATION_LIMIT: SqlState = SqlState::new("53400");
     pub const FDW_ERROR: SqlState = SqlState::new("HV000");

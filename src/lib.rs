@@ -25,9 +25,11 @@ pgrx::extension_sql_file!("../sql/table.sql", name = "table", requires = ["catal
 pub extern "C-unwind" fn _PG_init() {
     pg::preload::install();
     pg::gucs::install();
+    pg::failpoint::install();
     pg::catalog_cache::install();
     pg::endpoint::install();
     pg::pool::install();
+    pg::gate::install();
     pg::maintenance::install();
     pg::transaction::install();
     pg::session::outcome::install();

@@ -30,7 +30,8 @@ for where in plain cluster; do
     sql "$where" "CHECKPOINT"
 done
 
-[ -z "${CONTROL:-}" ] || sql cluster "ALTER SYSTEM SET shared_preload_libraries = ''"
+[ -z "${CONTROL:-}" ] ||
+    as_server tee -a "$BASE/cluster/coordinator/postgresql.auto.conf" <<<"shared_preload_libraries = ''" >/dev/null
 
 refresh() { # server
     restart "$1"

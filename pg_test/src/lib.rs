@@ -20,3 +20,4 @@
 
 pub mod cases;
 pub mod harness;
+pub mod history;

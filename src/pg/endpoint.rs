@@ -8,6 +8,7 @@
 use crate::catalog::NodeId;
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::catalog_cache::servers_generation;
+use crate::pool::keepalive::{self, Keepalive};
 use crate::pool::message::Address;
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, pg_sys};
 use std::cell::{Cell, RefCell};
@@ -41,6 +42,7 @@ pub struct Endpoint {
     pub user: String,
     pub password: Option<String>,
     pub timeout: Duration,
+    pub keepalive: Keepalive,
 }
 
 /// As whom the current user goes to a node.
@@ -140,6 +142,10 @@ pub fn endpoint_of(node: NodeId) -> Result<Endpoint> {
         None => CONNECT_TIMEOUT.get() as u64,
         Some(text) => text.parse().map_err(|_| invalid(&name, "connect_timeout", &text))?,
     };
+    let mut keepalive = Keepalive::default();
+    for (option, value) in server.iter().filter(|(option, _)| keepalive::OPTIONS.contains(&option.as_str())) {
+        keepalive = keepalive.with(option, value).ok_or_else(|| invalid(&name, option, value))?;
+    }
     Ok(Endpoint {
         host: find(&server, "host").unwrap_or_else(|| "localhost".to_string()),
         hostaddr: find(&server, "hostaddr"),
@@ -148,6 +154,7 @@ pub fn endpoint_of(node: NodeId) -> Result<Endpoint> {
         user: find(&mapping, "user").unwrap_or_else(|| user_name(user)),
         password: find(&mapping, "password"),
         timeout: Duration::from_secs(timeout.max(1)).min(CONNECT_LIMIT.get().unwrap_or(Duration::MAX)),
+        keepalive,
         name,
     })
 }

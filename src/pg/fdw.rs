@@ -5,6 +5,7 @@ use crate::error::{Error, Result, SqlState, sqlstate};
 use crate::pg::foreign_scan;
 use crate::pg::function::{Answer, Call};
 use crate::pg::preload;
+use crate::pool::keepalive::{self, Keepalive};
 use pgrx::pg_sys;
 use std::ffi::CStr;
 
@@ -14,7 +15,18 @@ crate::sql_function!(sharding_require_preload, pg_finfo_sharding_require_preload
 
 const INVALID_OPTION_NAME: SqlState = SqlState::new("HV00D");
 
-const SERVER_OPTIONS: [&str; 5] = ["host", "hostaddr", "port", "dbname", "connect_timeout"];
+const SERVER_OPTIONS: [&str; 10] = [
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "connect_timeout",
+    "keepalives",
+    "keepalives_idle",
+    "keepalives_interval",
+    "keepalives_count",
+    "tcp_user_timeout",
+];
 const MAPPING_OPTIONS: [&str; 2] = ["user", "password"];
 
 /// What options are for.
@@ -108,6 +120,7 @@ fn check_value(name: &str, value: &str) -> Result<()> {
         "connect_timeout" => value.parse::<u32>().is_ok_and(|seconds| (1..=3600).contains(&seconds)),
         "hostaddr" => value.parse::<std::net::IpAddr>().is_ok(),
         "host" | "dbname" | "user" => !value.is_empty(),
+        option if keepalive::OPTIONS.contains(&option) => Keepalive::default().with(option, value).is_some(),
         _ => true,
     };
     if valid {
@@ -118,6 +131,11 @@ fn check_value(name: &str, value: &str) -> Result<()> {
     Err(match name {
         "port" => error.hint("A port is a number from 1 to 65535."),
         "connect_timeout" => error.hint("It is a number of seconds from 1 to 3600."),
+        "keepalives" => error.hint("It is 1 or 0."),
+        "tcp_user_timeout" => error.hint("It is a number of milliseconds; 0 is the system's default."),
+        option if keepalive::OPTIONS.contains(&option) => {
+            error.hint("It is a number of seconds, or of questions; 0 is the system's default.")
+        }
         "hostaddr" => error.hint("It is an IP address; a name goes into the option host."),
         _ => error,
     })
@@ -135,6 +153,8 @@ mod tests {
     fn options_are_checked_where_they_are_given() {
         assert!(check(Holder::Server, "port", "5433").is_ok());
         assert_eq!(check(Holder::Server, "port", "0"), Err("22023".into()));
+        assert!(check(Holder::Server, "keepalives_idle", "10").is_ok());
+        assert_eq!(check(Holder::Server, "tcp_user_timeout", "10s"), Err("22023".into()));
         assert_eq!(check(Holder::Server, "password", "x"), Err("HV00D".into()));
         assert!(check(Holder::Mapping, "password", "").is_ok());
         assert_eq!(check(Holder::Mapping, "host", "x"), Err("HV00D".into()));

@@ -1,11 +1,42 @@
-//! Switches of the planner: each turns one kind of pushdown off. Correctness never depends on them: what
-//! is not pushed down is done on the coordinator.
+//! Settings of a session: what readers of several nodes are promised, and switches of the planner, each of which
+//! turns one kind of pushdown off. Correctness never depends on those: what is not pushed down is done on the
+//! coordinator.
 //!
 //! ```sql
+//! SET sharding.consistent_reads = off;            -- may see a transaction on one node and not yet on another
 //! SET sharding.enable_aggregate_pushdown = off;   -- aggregates are computed here, of rows from the nodes
 //! ```
 
-use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
+use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
+use std::time::Duration;
+
+/// What a statement that reads several nodes sees of transactions that others commit meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PostgresGucEnum)]
+pub enum ConsistentReads {
+    /// Each node as it is when the statement gets there.
+    #[name = c"off"]
+    Off,
+    /// A transaction of several nodes on all of them or on none.
+    #[name = c"transactions"]
+    Transactions,
+    /// One state of the whole cluster: transactions of single nodes, too, are seen in one order by all.
+    #[name = c"snapshot"]
+    Snapshot,
+}
+
+static CONSISTENT_READS: GucSetting<ConsistentReads> =
+    GucSetting::<ConsistentReads>::new(ConsistentReads::Transactions);
+static CONSISTENT_READ_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(10_000);
+
+pub fn consistent_reads() -> ConsistentReads {
+    CONSISTENT_READS.get()
+}
+
+/// How long a reader waits for commits that are not confirmed; `None` is without limit.
+pub fn consistent_read_timeout() -> Option<Duration> {
+    let milliseconds = CONSISTENT_READ_TIMEOUT.get();
+    (milliseconds > 0).then(|| Duration::from_millis(milliseconds as u64))
+}
 
 /// Whole queries on the nodes; off switches off the other three too.
 pub static PUSHDOWN: GucSetting<bool> = GucSetting::<bool>::new(true);
@@ -18,6 +49,25 @@ pub static SORT_PUSHDOWN: GucSetting<bool> = GucSetting::<bool>::new(true);
 
 /// Defines the settings; called once from `_PG_init`.
 pub fn install() {
+    GucRegistry::define_enum_guc(
+        c"sharding.consistent_reads",
+        c"What a statement that reads several nodes sees of transactions that commit meanwhile.",
+        c"transactions: each on all nodes or on none. snapshot: one state of the whole cluster; needs the same setting \
+          where the transactions commit. off: each node as it is when the statement gets there.",
+        &CONSISTENT_READS,
+        GucContext::Userset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"sharding.consistent_read_timeout",
+        c"Time that a reader of several nodes waits for commits that nodes have not confirmed.",
+        c"0 waits without limit.",
+        &CONSISTENT_READ_TIMEOUT,
+        0,
+        i32::MAX,
+        GucContext::Userset,
+        GucFlags::UNIT_MS,
+    );
     let define = |name, short, setting| {
         GucRegistry::define_bool_guc(
             name,

@@ -1,7 +1,7 @@
 //! All hooks: installed once, the previous one always called. The `next_` functions let an ERROR jump through.
 
 use crate::pg::guard::guarded;
-use crate::pg::{compat, pass_through, pending, planner};
+use crate::pg::{compat, consistent, pass_through, pending, planner, readers};
 use pgrx::pg_sys;
 use std::ffi::{c_char, c_int};
 
@@ -9,10 +9,12 @@ static mut PREVIOUS_PLANNER: pg_sys::planner_hook_type = None;
 static mut PREVIOUS_RELATION_INFO: pg_sys::get_relation_info_hook_type = None;
 
 static mut PREVIOUS_UPPER_PATHS: pg_sys::create_upper_paths_hook_type = None;
+static mut PREVIOUS_START: pg_sys::ExecutorStart_hook_type = None;
 static mut PREVIOUS_RUN: pg_sys::ExecutorRun_hook_type = None;
 static mut PREVIOUS_FINISH: pg_sys::ExecutorFinish_hook_type = None;
 
 unsafe extern "C-unwind" {
+    fn standard_ExecutorStart(desc: *mut pg_sys::QueryDesc, eflags: c_int);
     fn standard_ExecutorFinish(desc: *mut pg_sys::QueryDesc);
     fn standard_planner(
         query: *mut pg_sys::Query,
@@ -32,10 +34,33 @@ pub fn install() {
         pg_sys::get_relation_info_hook = Some(planner::relation_info);
         PREVIOUS_UPPER_PATHS = pg_sys::create_upper_paths_hook;
         pg_sys::create_upper_paths_hook = Some(planner::upper_paths);
+        PREVIOUS_START = pg_sys::ExecutorStart_hook;
+        pg_sys::ExecutorStart_hook = Some(executor_start);
         PREVIOUS_RUN = pg_sys::ExecutorRun_hook;
         pg_sys::ExecutorRun_hook = Some(compat::executor_run);
         PREVIOUS_FINISH = pg_sys::ExecutorFinish_hook;
         pg_sys::ExecutorFinish_hook = Some(executor_finish);
+    }
+}
+
+/// A statement is prepared for execution: what it reads on several nodes is sent to all of them at once.
+unsafe extern "C-unwind" fn executor_start(desc: *mut pg_sys::QueryDesc, eflags: c_int) {
+    let before = readers::count();
+    // SAFETY: nothing is owned here, so an ERROR may jump through.
+    unsafe { next_executor_start(desc, eflags) };
+    if readers::count() > before && eflags & pg_sys::EXEC_FLAG_EXPLAIN_ONLY as c_int == 0 {
+        // SAFETY: the statement is prepared now.
+        guarded(|| unsafe { consistent::statement_starts(desc, before, eflags) });
+    }
+}
+
+pub unsafe fn next_executor_start(desc: *mut pg_sys::QueryDesc, eflags: c_int) {
+    // SAFETY: arguments are the hook's own.
+    unsafe {
+        match PREVIOUS_START {
+            Some(previous) => previous(desc, eflags),
+            None => standard_ExecutorStart(desc, eflags),
+        }
     }
 }
 

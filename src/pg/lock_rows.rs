@@ -227,7 +227,7 @@ unsafe fn locked(lock: &Lock, source: *mut pg_sys::TupleTableSlot) -> Result<boo
         let name = map.shard_name(lock.table, shard).unwrap_or_default();
         let sql = format!("SELECT FROM {name} WHERE ctid = $1 {}", lock.clause);
         let params = [Param { oid: pg_sys::TIDOID.to_u32(), binary: true, value: Some(ctid.to_vec()) }];
-        let statement = Statement { sql: &sql, params: &params, result_binary: &[], keep: None };
+        let statement = Statement { sql: &sql, params: &params, result_binary: &[], keep: None, report_bound: false };
         let mut stream = Stream::open(group.node_of(shard), &statement, Access::Read, Fetch::All)?;
         let mut found = false;
         while stream.next()?.is_some() {

@@ -82,7 +82,13 @@ impl Modify {
                         }
                     }
                     let node = self.node_of(chunk[0].shard);
-                    let statement = Statement { sql: &sql, params: &params, result_binary: &binary, keep: None };
+                    let statement = Statement {
+                        sql: &sql,
+                        params: &params,
+                        result_binary: &binary,
+                        keep: None,
+                        report_bound: false,
+                    };
                     sent.push((Stream::open(node, &statement, Access::Write, Fetch::All)?, chunk));
                 }
             }

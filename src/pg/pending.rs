@@ -109,7 +109,13 @@ pub fn flush() -> Result<()> {
     let mut sent: Vec<(NodeId, &Batch, Stream)> = Vec::new();
     for batch in &batches {
         for node in map.node_ids() {
-            let statement = Statement { sql: &batch.sql, params: &batch.params, result_binary: &[], keep: None };
+            let statement = Statement {
+                sql: &batch.sql,
+                params: &batch.params,
+                result_binary: &[],
+                keep: None,
+                report_bound: false,
+            };
             sent.push((node, batch, Stream::open(node, &statement, Access::Write, Fetch::All)?));
         }
     }

@@ -20,6 +20,16 @@ pub fn remove(scan: *mut Scan) {
     let _ = READERS.try_with(|r| r.borrow_mut().retain(|s| *s != scan));
 }
 
+/// How many there are.
+pub fn count() -> usize {
+    READERS.with(|r| r.borrow().len())
+}
+
+/// Those that were added when there were `before` of them.
+pub fn since(before: usize) -> Vec<*mut Scan> {
+    READERS.with(|r| r.borrow().get(before..).map_or_else(Vec::new, <[_]>::to_vec))
+}
+
 /// Sends and binds every scan that can be: called before a write.
 pub fn bind_all() -> Result<()> {
     let scans: Vec<*mut Scan> = READERS.with(|r| r.borrow().clone());

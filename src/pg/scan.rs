@@ -13,7 +13,7 @@ use crate::pg::guard::boundary;
 use crate::pg::pass_through::Passing;
 use crate::pg::session::{Access, Fetch, Param, Row, Statement, Stream, wait_any};
 use crate::pg::settings::Settings;
-use crate::pg::{catalog_cache, compat, hash, readers, slot, tree, tuple};
+use crate::pg::{catalog_cache, compat, consistent, hash, readers, slot, tree, tuple};
 use crate::plan::remote::{Effect, RemotePlan, Source, Target};
 use crate::wire::row::Room;
 use bytes::Bytes;
@@ -29,6 +29,13 @@ unsafe extern "C-unwind" {
 
 /// Flag in `fdw_private`: the scan is read again from the start with the same parameters.
 pub const FLAG_RESCANNED: i32 = 1;
+
+/// A statement with its parameters' values and the nodes that shall run it.
+struct Request {
+    sql: String,
+    params: Vec<Param>,
+    nodes: Vec<NodeId>,
+}
 
 /// What a node returned, for EXPLAIN ANALYZE.
 pub struct TaskReport {
@@ -47,6 +54,7 @@ pub struct Scan {
     whole_row: Vec<(usize, pg_sys::TupleDesc)>,
     parameters: Vec<(*mut pg_sys::ExprState, Codec, pg_sys::Oid)>,
     reads_executor_params: bool,
+    request: Option<Request>,
     streams: Vec<Stream>,
     /// The stream that the last row came from.
     current: usize,
@@ -107,6 +115,7 @@ impl Scan {
                 whole_row,
                 parameters,
                 reads_executor_params,
+                request: None,
                 streams: Vec::new(),
                 current: 0,
                 room: Room::default(),
@@ -130,7 +139,7 @@ impl Scan {
     pub unsafe fn open_early(&mut self) -> Result<()> {
         // SAFETY: called while the scan's executor state lives.
         unsafe { self.open()? };
-        self.streams.iter_mut().try_for_each(Stream::wait_bound)
+        self.wait_bound(None).map(drop)
     }
 
     pub(super) unsafe fn estate(&self) -> *mut pg_sys::EState {
@@ -139,14 +148,38 @@ impl Scan {
     }
 
     unsafe fn open(&mut self) -> Result<()> {
-        // SAFETY: parameter expressions are evaluated in the scan's own expression context; values
-        // live until the statement is sent.
+        // SAFETY: called by the executor while it runs the scan.
         unsafe {
-            self.opened = true;
+            let nodes = self.nodes()?;
             crate::pg::pending::flush()?;
-            if matches!(self.plan.effect, Effect::Write { .. }) {
-                readers::bind_all()?;
+            match self.plan.effect {
+                Effect::Write { .. } => {
+                    self.opened = true;
+                    readers::bind_all()?;
+                    self.send(false, false)
+                }
+                Effect::Read { .. } | Effect::Lock => consistent::open(self, &nodes),
             }
+        }
+    }
+
+    /// The nodes that run the statement, which is made ready; evaluates its parameters.
+    pub unsafe fn nodes(&mut self) -> Result<Vec<NodeId>> {
+        if self.request.is_none() {
+            // SAFETY: parameter expressions are evaluated in the scan's own expression context.
+            self.request = Some(unsafe { self.make_request()? });
+        }
+        Ok(self.request.as_ref().map_or_else(Vec::new, |request| request.nodes.clone()))
+    }
+
+    /// The nodes that may run the statement, of which nothing is evaluated.
+    pub fn possible_nodes(&self) -> Result<Vec<NodeId>> {
+        self.nodes_of(None)
+    }
+
+    unsafe fn make_request(&mut self) -> Result<Request> {
+        // SAFETY: as above; the values live until they are written down.
+        unsafe {
             let econtext = (*self.node).ss.ps.ps_ExprContext;
             let mut values = Vec::with_capacity(self.parameters.len());
             for (state, _, _) in &self.parameters {
@@ -162,27 +195,78 @@ impl Scan {
                 params.push(codec.param(*value));
             }
             drop(text_mode);
-            let binary: Vec<bool> = self.columns.iter().map(|c| c.binary).collect();
-            let (access, fetch) = self.access(nodes.len());
-            let keep = self.plan.keep.map(|types| kept_hash(&sql, types));
-            let statement = Statement { sql: &sql, params: &params, result_binary: &binary, keep };
-            self.started = Some(Instant::now());
-            for node in nodes {
-                self.streams.push(Stream::open(node, &statement, access, fetch)?);
-                self.reports.push(TaskReport { node, rows: 0, elapsed: Duration::ZERO });
-            }
-            if access == Access::WriteAlone {
-                self.streams.iter_mut().try_for_each(Stream::wait_outcome)?;
-            }
-            Ok(())
+            Ok(Request { sql, params, nodes })
         }
+    }
+
+    /// Sends the statement that is made ready to its nodes. `report_bound`: they say at once that their
+    /// snapshots are taken. `own_snapshot`: which hold for all scans of the statement.
+    pub unsafe fn send(&mut self, report_bound: bool, own_snapshot: bool) -> Result<()> {
+        self.opened = true;
+        let Some(Request { sql, params, nodes }) = self.request.take() else { return Ok(()) };
+        let binary: Vec<bool> = self.columns.iter().map(|c| c.binary).collect();
+        // SAFETY: called while the executor state lives.
+        let (mut access, fetch) = unsafe { self.access(nodes.len()) };
+        if own_snapshot {
+            access = Access::ReadSnapshot;
+        }
+        let keep = self.plan.keep.map(|types| kept_hash(&sql, types));
+        let statement = Statement { sql: &sql, params: &params, result_binary: &binary, keep, report_bound };
+        self.started = Some(Instant::now());
+        for node in &nodes {
+            self.streams.push(Stream::open(*node, &statement, access, fetch)?);
+            self.reports.push(TaskReport { node: *node, rows: 0, elapsed: Duration::ZERO });
+        }
+        if access == Access::WriteAlone {
+            self.streams.iter_mut().try_for_each(Stream::wait_outcome)?;
+        }
+        if report_bound {
+            self.request = Some(Request { sql, params, nodes });
+        }
+        Ok(())
+    }
+
+    /// Waits until every node has taken its snapshot, or time is up; whether they have.
+    pub fn wait_bound(&mut self, deadline: Option<Instant>) -> Result<bool> {
+        for stream in &mut self.streams {
+            if !stream.wait_bound(deadline)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Takes back what was sent with `report_bound`: it will be sent once more.
+    pub fn take_back(&mut self) {
+        self.streams.clear();
+        self.reports.clear();
+        self.opened = false;
+    }
+
+    /// Whether nothing was sent yet.
+    pub fn is_closed(&self) -> bool {
+        !self.opened
+    }
+
+    /// Whether the parameters are known before anybody asks for a row.
+    pub fn is_ready_early(&self) -> bool {
+        !self.reads_executor_params
+    }
+
+    /// Whether the statement is the whole transaction, and all its scans on a node see one snapshot.
+    pub unsafe fn has_own_snapshot(&self) -> bool {
+        // SAFETY: reads executor state.
+        matches!(self.plan.effect, Effect::Read { snapshot: true, .. })
+            && unsafe { is_whole_transaction(self.estate()) }
     }
 
     unsafe fn access(&self, nodes: usize) -> (Access, Fetch) {
         // SAFETY: reads executor state.
         unsafe {
             match self.plan.effect {
-                Effect::Write { alone } if alone && nodes == 1 && may_commit_alone(self.estate()) => {
+                Effect::Write { alone }
+                    if alone && nodes == 1 && consistent::commits_freely() && may_commit_alone(self.estate()) =>
+                {
                     (Access::WriteAlone, Fetch::All)
                 }
                 Effect::Write { .. } if self.columns.is_empty() => (Access::Write, Fetch::All),
@@ -481,6 +565,7 @@ impl Scan {
                 self.store = ptr::null_mut();
             }
             self.streams.clear();
+            self.request = None;
             self.opened = false;
         }
     }

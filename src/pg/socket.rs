@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::wait::{self, Source};
+use crate::pool::keepalive::Keepalive;
 use pgrx::pg_sys;
 use socket2::{Domain, SockAddr, TcpKeepalive, Type};
 use std::io::{self, Read, Write};
@@ -12,12 +13,6 @@ use std::time::Duration;
 unsafe extern "C-unwind" {
     fn ReleaseExternalFD();
 }
-
-/// Silence after which the kernel asks whether the other side is alive.
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
-/// Sent data that nobody acknowledges for so long breaks the connection.
-const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
 
 pub struct Socket {
     inner: socket2::Socket,
@@ -40,13 +35,13 @@ impl Socket {
                 return Ok(Err(error));
             }
         };
-        Ok(socket.start(address).map(|()| socket))
+        Ok(socket.start(address, &Keepalive::default()).map(|()| socket))
     }
 
     /// The same in a process that is there for its sockets and opens nothing else.
-    pub fn connect_uncounted(address: &SockAddr) -> io::Result<Socket> {
+    pub fn connect_uncounted(address: &SockAddr, keepalive: &Keepalive) -> io::Result<Socket> {
         let socket = Socket { inner: socket2::Socket::new(address.domain(), Type::STREAM, None)?, counted: false };
-        socket.start(address).map(|()| socket)
+        socket.start(address, keepalive).map(|()| socket)
     }
 
     /// Whether this process may have one more.
@@ -67,19 +62,38 @@ impl Socket {
         Ok(Socket { inner: socket2::Socket::from(fd), counted: true })
     }
 
-    fn start(&self, address: &SockAddr) -> io::Result<()> {
+    fn start(&self, address: &SockAddr, keepalive: &Keepalive) -> io::Result<()> {
         self.inner.set_nonblocking(true)?;
         if address.domain() != Domain::UNIX {
             self.inner.set_tcp_nodelay(true)?;
-            self.inner
-                .set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL))?;
-            #[cfg(target_os = "linux")]
-            self.inner.set_tcp_user_timeout(Some(UNACKNOWLEDGED))?;
+            self.keep_alive(keepalive)?;
         }
         match self.inner.connect(address) {
             Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
             _ => Ok(()),
         }
+    }
+
+    fn keep_alive(&self, keepalive: &Keepalive) -> io::Result<()> {
+        if keepalive.enabled {
+            let seconds = |value: u32| Duration::from_secs(u64::from(value));
+            let mut asked = TcpKeepalive::new();
+            if keepalive.idle > 0 {
+                asked = asked.with_time(seconds(keepalive.idle));
+            }
+            if keepalive.interval > 0 {
+                asked = asked.with_interval(seconds(keepalive.interval));
+            }
+            if keepalive.count > 0 {
+                asked = asked.with_retries(keepalive.count);
+            }
+            self.inner.set_tcp_keepalive(&asked)?;
+        }
+        #[cfg(target_os = "linux")]
+        if keepalive.user_timeout > 0 {
+            self.inner.set_tcp_user_timeout(Some(Duration::from_millis(u64::from(keepalive.user_timeout))))?;
+        }
+        Ok(())
     }
 
     /// What became of the attempt to connect; `false` if that is not known yet.

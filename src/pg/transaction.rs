@@ -1,42 +1,32 @@
 //! The distributed transaction: what happens on the nodes when the local one ends.
 //!
 //! Installed once as raw transaction callbacks. Before the local commit the nodes commit in one
-//! phase or prepare (`transaction::commit` decides), after it the prepared ones are told to commit.
+//! phase or prepare (`transaction::commit` decides), after it the prepared ones are told to commit: see `two_phase`.
 //! Where an ERROR would be too late, waits are bounded and failures become warnings: the maintenance worker
 //! finishes what is left.
 
-use crate::catalog::quote_literal;
+use crate::catalog::NodeId;
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::guard::guarded;
 use crate::pg::maintenance::long_wait::Watch;
-use crate::pg::session::command::{collect, collect_each};
+use crate::pg::session::command::collect;
 use crate::pg::session::registry::{
-    Key, Prepared, Running, Session, end_constraints_level, is_serializable, no_constraints, pump, wait_for,
+    Key, Running, Session, end_constraints_level, is_serializable, key_of, no_constraints, pump, wait_for,
     with_sessions,
 };
 use crate::pg::session::settle::{CANCEL_BOUND, end_leases, request_cancel, settle};
 use crate::pg::wait::{Patience, is_cancel_pending};
-use crate::pg::{maintenance, pending, report, transaction_log};
+use crate::pg::{consistent, gate, maintenance, pending, report, two_phase};
 use crate::transaction::commit::{CommitPlan, plan_commit};
 use crate::wire::conversation::{Block, Task};
 use pgrx::pg_sys;
-use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-/// How long the end of a transaction waits for nodes to confirm what is decided already.
-const CONFIRM_BOUND: Duration = Duration::from_secs(10);
 /// How long a commit goes on waiting for the deciding node once the user cancels it.
 const CANCELLED_COMMIT_BOUND: Duration = Duration::from_secs(5);
 /// How long small messages may take to leave.
 const SEND_BOUND: Duration = Duration::from_secs(1);
-
-thread_local! {
-    /// The name in the log of the transaction that is being committed in two phases.
-    static DECIDED: RefCell<Option<String>> = const { RefCell::new(None) };
-    /// Names in the log that no node will ask about any more: deleted with the next two-phase commit.
-    static CONFIRMED: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
-}
 
 /// Registers the callbacks; called once from `_PG_init`.
 pub fn install() {
@@ -49,7 +39,11 @@ pub fn install() {
 
 unsafe extern "C-unwind" fn transaction_ends(event: pg_sys::XactEvent::Type, _arg: *mut std::ffi::c_void) {
     // Most transactions use no node: they pay for this look only.
-    if with_sessions(|sessions| sessions.is_empty()) && pending::is_unused() && no_constraints() {
+    if with_sessions(|sessions| sessions.is_empty())
+        && pending::is_unused()
+        && no_constraints()
+        && consistent::is_unused()
+    {
         return;
     }
     guarded(|| match event {
@@ -108,7 +102,7 @@ unsafe extern "C-unwind" fn savepoint_ends(
 fn without_error(body: impl FnOnce()) {
     if catch_unwind(AssertUnwindSafe(body)).is_err() {
         with_sessions(|sessions| sessions.clear());
-        maintenance::commit::end(true);
+        maintenance::wake();
         report::warning(&Error::new(
             sqlstate::INTERNAL,
             "connections to the nodes were closed after an internal error",
@@ -151,11 +145,13 @@ fn before_commit() -> Result<()> {
         }
         CommitPlan::ReadOnly => commit_readers(&keys),
         CommitPlan::OnePhase { writer } => {
+            let pass = (!consistent::commits_freely()).then(gate::enter_commit).transpose()?;
             commit_deciding(keys[writer])?;
+            drop(pass);
             commit_readers(&readers(&[writer]));
         }
         CommitPlan::TwoPhase { writers } => {
-            prepare(&writers.iter().map(|i| keys[*i]).collect::<Vec<_>>())?;
+            two_phase::prepare(&writers.iter().map(|i| keys[*i]).collect::<Vec<_>>(), local_wrote)?;
             commit_readers(&readers(&writers));
         }
     }
@@ -183,7 +179,7 @@ fn refuse_broken(keys: &[Key], written: &[bool]) -> Result<()> {
     })
 }
 
-fn failed(node: &str) -> Error {
+pub(super) fn failed(node: &str) -> Error {
     Error::new(
         sqlstate::TRANSACTION_ROLLBACK,
         format!("the transaction on node \"{node}\" had failed before and was rolled back"),
@@ -192,6 +188,17 @@ fn failed(node: &str) -> Error {
 
 /// COMMIT on nodes that were only read: sent, not waited for. Its failure changes nothing.
 fn commit_readers(keys: &[Key]) {
+    end_reading(keys, "COMMIT", false);
+}
+
+/// Ends the transactions of nodes that have only been read, as if they had not been used yet.
+pub fn leave_nodes(nodes: &[NodeId]) -> Result<()> {
+    let keys: Vec<Key> = nodes.iter().map(|node| key_of(*node)).collect::<Result<_>>()?;
+    end_reading(&keys, "ROLLBACK", true);
+    Ok(())
+}
+
+fn end_reading(keys: &[Key], command: &str, rolled_back: bool) {
     with_sessions(|sessions| {
         for key in keys {
             if let Some(session) = sessions.get_mut(key)
@@ -205,7 +212,7 @@ fn commit_readers(keys: &[Key]) {
     if !unwanted.is_empty() {
         settle(&unwanted, CANCEL_BOUND, |_| true);
     }
-    tell_and_leave(keys, "COMMIT", false);
+    tell_and_leave(keys, command, rolled_back);
 }
 
 /// Sends the last command of a transaction and lets the sessions go. The command leaves now.
@@ -308,7 +315,7 @@ fn commit_deciding(key: Key) -> Result<()> {
 }
 
 /// Queues a command on a session whose transaction ends with it.
-fn ask(session: Option<&mut Session>, key: Key, sql: &str) -> Result<(Running, String)> {
+pub(super) fn ask(session: Option<&mut Session>, key: Key, sql: &str) -> Result<(Running, String)> {
     let gone = || Error::new(sqlstate::CONNECTION_FAILURE, "a session with a node disappeared");
     let session = session.ok_or_else(gone)?;
     if let Some(lost) = &session.lost {
@@ -320,7 +327,7 @@ fn ask(session: Option<&mut Session>, key: Key, sql: &str) -> Result<(Running, S
     Ok((Running { key, serial: connection.serial, task }, name))
 }
 
-fn is_done(running: Running) -> bool {
+pub(super) fn is_done(running: Running) -> bool {
     with_sessions(|sessions| {
         sessions.get_mut(&running.key).is_none_or(|session| {
             session.talk(running.serial).map_or(true, |talk| talk.task(running.task).is_none_or(Task::is_finished))
@@ -328,221 +335,32 @@ fn is_done(running: Running) -> bool {
     })
 }
 
-/// The first phase: all writers prepare, and the decision is written into the log.
-fn prepare(keys: &[Key]) -> Result<()> {
-    let transaction = transaction_log::current_transaction();
-    maintenance::commit::begin(transaction.xid);
-    let mut running = Vec::new();
-    let names = with_sessions(|sessions| -> Result<Vec<String>> {
-        let mut names = Vec::new();
-        for (n, key) in keys.iter().enumerate() {
-            let gid = transaction.gid(n + 1);
-            let sql = format!("PREPARE TRANSACTION {}", quote_literal(&gid));
-            let session = sessions.get_mut(key);
-            let (asked, name) = ask(session, *key, &sql)?;
-            if let Some(session) = sessions.get_mut(key) {
-                session.prepared = Some(Prepared { gid, task: asked.task });
-            }
-            running.push(asked);
-            names.push(name);
-        }
-        Ok(names)
-    })?;
-    pump(keys);
-    let log_name = transaction.log_name();
-    let confirmed = CONFIRMED.take();
-    let logged = transaction_log::delete(&confirmed).and_then(|()| transaction_log::insert(&log_name, &names));
-    // Waited for in any case: a rollback has to know who is prepared.
-    wait_all(&running);
-    logged?;
-    for (running, name) in running.iter().zip(&names) {
-        match prepare_answer(*running) {
-            Some(Ok(true)) => {}
-            Some(Ok(false)) => return Err(failed(name)),
-            Some(Err(error)) => return Err(error),
-            None => return Err(Error::new(sqlstate::INTERNAL, "a PREPARE has no answer")),
-        }
-    }
-    DECIDED.set(Some(log_name));
-    Ok(())
-}
-
-fn wait_all(running: &[Running]) {
-    loop {
-        let open: Vec<Key> = running.iter().filter(|r| !is_done(**r)).map(|r| r.key).collect();
-        if open.is_empty() {
-            return;
-        }
-        if !pump(&open) {
-            wait_for(&open, Patience::STATEMENT);
-        }
-    }
-}
-
-/// Whether the node has prepared; `None` if its connection or answer is gone.
-fn prepare_answer(running: Running) -> Option<Result<bool>> {
-    with_sessions(|sessions| {
-        let session = sessions.get_mut(&running.key)?;
-        let name = session.name.clone();
-        let talk = match session.talk(running.serial) {
-            Ok(talk) => talk,
-            Err(error) => return Some(Err(error)),
-        };
-        let task = talk.task(running.task)?;
-        Some(match &task.error {
-            Some(error) => Err(crate::wire::report::on_node(error.clone(), &name)),
-            None => Ok(task.tags.iter().any(|tag| tag == "PREPARE TRANSACTION")),
-        })
-    })
-}
-
 // After the local commit: nothing may fail any more.
 
 fn after_commit() {
-    let keys = keys_where(|session| session.prepared.is_some());
-    if !keys.is_empty() {
-        let unconfirmed = resolve(&keys, "COMMIT PREPARED");
-        maintenance::commit::end(!unconfirmed.is_empty());
-        match (DECIDED.take(), unconfirmed.is_empty()) {
-            (Some(log_name), true) => CONFIRMED.with_borrow_mut(|names| names.push(log_name)),
-            _ => {
-                let names: Vec<String> = unconfirmed.iter().map(|(name, _)| format!("\"{name}\"")).collect();
-                let details: Vec<String> =
-                    unconfirmed.iter().map(|(name, error)| format!("Node \"{name}\": {}.", error.message)).collect();
-                let nodes = if names.len() == 1 { "node" } else { "nodes" };
-                let have = if names.len() == 1 { "has" } else { "have" };
-                report::warning(
-                    &Error::new(
-                        sqlstate::TRANSACTION_RESOLUTION_UNKNOWN,
-                        format!(
-                            "the transaction is committed, but {nodes} {} {have} not confirmed it",
-                            names.join(", ")
-                        ),
-                    )
-                    .detail(details.join(" "))
-                    .hint("Its changes there become visible once the node answers; see sharding.transactions."),
-                );
-            }
-        }
-        with_sessions(|sessions| {
-            for key in &keys {
-                if let Some(session) = sessions.get_mut(key) {
-                    session.leave_transaction(false);
-                }
-            }
-        });
-    }
+    two_phase::commit_prepared();
     forget_transaction();
-}
-
-/// Sends the second phase to all these nodes at once; the nodes that did not confirm it, and why.
-fn resolve(keys: &[Key], command: &str) -> Vec<(String, Error)> {
-    let mut unconfirmed = Vec::new();
-    let mut running = Vec::new();
-    with_sessions(|sessions| {
-        for key in keys {
-            let Some(session) = sessions.get_mut(key) else { continue };
-            let Some(prepared) = session.prepared.take() else { continue };
-            let name = session.name.clone();
-            let sql = format!("{command} {}", quote_literal(&prepared.gid));
-            let error = session.last_loss_or_closed();
-            session.lost = None;
-            match ask(Some(session), *key, &sql) {
-                Ok((asked, _)) => running.push((asked, name)),
-                Err(_) => unconfirmed.push((name, error)),
-            }
-        }
-    });
-    let asked: Vec<Running> = running.iter().map(|(running, _)| *running).collect();
-    let deadline = Instant::now() + CONFIRM_BOUND;
-    loop {
-        let open: Vec<Key> = asked.iter().filter(|r| !is_done(**r)).map(|r| r.key).collect();
-        if open.is_empty() || is_cancel_pending() {
-            break;
-        }
-        if !pump(&open) && wait_for(&open, Patience::callback(deadline)) == crate::pg::wait::Woken::TimedOut {
-            break;
-        }
-    }
-    let answers = collect_each(&asked, Patience::callback(Instant::now()));
-    for ((running, name), answer) in running.into_iter().zip(answers) {
-        match answer {
-            Ok(_) => {}
-            // Recovery was faster.
-            Err(error) if error.code == sqlstate::UNDEFINED_OBJECT => {}
-            Err(error) => {
-                with_sessions(|sessions| {
-                    if let Some(session) = sessions.get_mut(&running.key)
-                        && !session.is_quiet()
-                    {
-                        session.give_up();
-                    }
-                });
-                unconfirmed.push((name, error));
-            }
-        }
-    }
-    unconfirmed
 }
 
 // Rollback: nothing may fail either.
 
 fn after_abort() {
-    DECIDED.set(None);
     let all = keys_where(|session| session.levels.is_inside() || session.prepared.is_some() || !session.is_quiet());
     if !all.is_empty() {
         let busy = keys_where(|session| !session.is_quiet());
         if !busy.is_empty() {
             settle(&busy, CANCEL_BOUND, |_| true);
         }
-        let prepared = end_prepares(&all);
-        if !prepared.is_empty() {
-            let unconfirmed = resolve(&prepared, "ROLLBACK PREPARED");
-            maintenance::commit::end(!unconfirmed.is_empty());
-            for (name, error) in unconfirmed {
-                report::warning(
-                    &Error::new(
-                        sqlstate::TRANSACTION_RESOLUTION_UNKNOWN,
-                        format!("the transaction is rolled back, but node \"{name}\" has not confirmed it"),
-                    )
-                    .detail(format!("{}.", error.message))
-                    .hint("Its locks there are released once the node answers; see sharding.transactions."),
-                );
-            }
-        }
-        let inside: Vec<Key> = all.into_iter().filter(|key| !prepared.contains(key)).collect();
+        let told = two_phase::roll_back_prepared();
+        let inside: Vec<Key> = all.into_iter().filter(|key| !told.contains(key)).collect();
         tell_and_leave(&inside, "ROLLBACK", true);
     }
+    two_phase::forget();
     forget_transaction();
-}
-
-/// Those of these sessions whose node may hold a prepared transaction; the others, whose PREPARE
-/// failed, have nothing to roll back.
-fn end_prepares(keys: &[Key]) -> Vec<Key> {
-    with_sessions(|sessions| {
-        let mut prepared = Vec::new();
-        for key in keys {
-            let Some(session) = sessions.get_mut(key) else { continue };
-            let Some(Prepared { task, .. }) = &session.prepared else { continue };
-            let answer = session
-                .connection
-                .as_ref()
-                .map(|connection| connection.talk.task(*task).is_none_or(|t| t.error.is_none()));
-            match answer {
-                Some(false) => {
-                    session.prepared = None;
-                    session.leave_transaction(true);
-                }
-                _ => prepared.push(*key),
-            }
-        }
-        prepared
-    })
 }
 
 /// No session is in a transaction any more.
 fn forget_transaction() {
-    maintenance::commit::end(false);
     with_sessions(|sessions| {
         for session in sessions.values_mut() {
             let rolled_back = session.levels.is_inside() && session.prepared.is_none();
@@ -550,6 +368,7 @@ fn forget_transaction() {
         }
     });
     end_constraints_level(0, true);
+    consistent::transaction_ended();
     if try_end_leases() {
         return;
     }

@@ -55,15 +55,26 @@ pub enum Event {
     Pool,
     /// A pool worker's answer.
     PoolWorker,
+    /// Commits of several nodes that are half done, or readers who take their snapshots.
+    Gate,
     /// Something to do for a maintenance process.
     Maintenance,
+    /// What a test has asked for.
+    Failpoint,
 }
 
-const EVENTS: [&CStr; 4] = [c"ShardingNode", c"ShardingPool", c"ShardingPoolWorker", c"ShardingMaintenance"];
+const EVENTS: [&CStr; 6] = [
+    c"ShardingNode",
+    c"ShardingPool",
+    c"ShardingPoolWorker",
+    c"ShardingGate",
+    c"ShardingMaintenance",
+    c"ShardingFailpoint",
+];
 
 impl Event {
     /// The number by which Postgres knows it.
-    fn number(self) -> u32 {
+    pub fn number(self) -> u32 {
         NUMBERS.with(|numbers| {
             let number = &numbers[self as usize];
             if number.get() == 0 {

@@ -12,6 +12,7 @@
 //! ```
 
 use crate::error::{Error, Result, sqlstate};
+use crate::pool::keepalive::Keepalive;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -40,6 +41,7 @@ pub struct Opening {
     pub parameters: Vec<(String, String)>,
     /// Time for all of it.
     pub timeout_ms: u64,
+    pub keepalive: Keepalive,
 }
 
 impl fmt::Debug for Opening {
@@ -107,6 +109,7 @@ mod tests {
             confidential: false,
             parameters: vec![("a".into(), "b".into())],
             timeout_ms: 1,
+            keepalive: Keepalive::default(),
         };
         let request = Request::Open { slot: 1, generation: 2, opening };
         assert!(!format!("{request:?}").contains("secret"));

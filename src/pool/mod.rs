@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 pub mod backoff;
+pub mod keepalive;
 pub mod message;
 pub mod pools;
 pub mod safe;

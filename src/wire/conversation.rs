@@ -286,6 +286,9 @@ impl Conversation {
             write_parse(statement, &name, &mut parse)?;
         }
         write_bind(statement, &name, &portal, &mut rest)?;
+        if statement.report_bound {
+            frontend::flush(&mut rest);
+        }
         let size = if fetch == Fetch::All { 0 } else { FIRST_PAGE };
         frontend::execute(&portal, size, &mut rest).map_err(protocol_error)?;
         frontend::sync(&mut rest);

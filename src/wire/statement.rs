@@ -27,6 +27,8 @@ pub struct Statement<'a> {
     /// Whether the same text will be sent again: the connection keeps it prepared under this hash
     /// of the text and the types of the parameters and columns.
     pub keep: Option<u64>,
+    /// Whether the node shall say at once that its snapshot is taken, not only with the first rows.
+    pub report_bound: bool,
 }
 
 /// How the rows of a result are fetched.

@@ -8,6 +8,8 @@
 //! | `server` | one server: start, stop, connect; it ends with this process, however that ends |
 //! | `plain` | one plain Postgres |
 //! | `cluster` | a coordinator and its nodes |
+//! | `proxy` | a bad network between a coordinator and a node |
+//! | `settle` | waits until no node has a prepared transaction |
 //! | `session` | a connection that keeps all that a simple query returns |
 //! | `reply` | what one statement returned |
 //! | `compare` | the same SQL on two servers |
@@ -17,16 +19,20 @@ mod compare;
 mod installation;
 mod plain;
 mod port;
+mod proxy;
 mod reply;
 mod scratch;
 mod server;
 mod session;
+mod settle;
 
 pub use cluster::{Cluster, Settings};
 pub use compare::{Order, Pair, difference};
 pub use installation::Installation;
 pub use plain::Plain;
+pub use proxy::{Direction, Fault, Proxy};
 pub use reply::{Answer, Column, Reply};
 pub use scratch::Scratch;
 pub use server::{Build, Server, Shutdown};
 pub use session::Session;
+pub use settle::{in_doubt, settle};

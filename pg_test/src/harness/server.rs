@@ -116,13 +116,19 @@ impl Server {
         self.start();
     }
 
-    /// Kills the postmaster, as the kernel does when memory runs out, and waits for its end.
+    /// Kills the postmaster, as the kernel does when memory runs out, and waits for the end of it and of its
+    /// children, which notice by themselves.
     pub fn kill(&mut self) {
         if let Some(mut running) = self.running.take() {
             running.send("KILL");
             running.ended_within(Duration::from_secs(10));
             running.send("END");
             let _ = running.supervisor.wait();
+            let data = self.data_directory();
+            let deadline = Instant::now() + Duration::from_secs(10);
+            while has_processes(&data) && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(5));
+            }
         }
     }
 
@@ -307,6 +313,12 @@ impl Running {
         }
         true
     }
+}
+
+/// Whether a process works in this directory, as those of a server do in its data directory.
+fn has_processes(data: &Path) -> bool {
+    let Ok(entries) = fs::read_dir("/proc") else { return false };
+    entries.flatten().any(|entry| fs::read_link(entry.path().join("cwd")).is_ok_and(|folder| folder == data))
 }
 
 /// Whether postmaster.pid, of this very postmaster, says "ready": the status is its eighth line

@@ -132,7 +132,8 @@ pub unsafe fn fetch(table: TableId, name: &str, columns: &[Column], nodes: &[Nod
         let mut nulls = vec![true; natts];
         let mut count = 0;
         for node in nodes {
-            let statement = Statement { sql: &sql, params: &[], result_binary: &binary, keep: None };
+            let statement =
+                Statement { sql: &sql, params: &[], result_binary: &binary, keep: None, report_bound: false };
             let mut stream = Stream::open(*node, &statement, Access::Read, Fetch::Pages)?;
             while let Some(row) = stream.next()? {
                 pgrx::check_for_interrupts!();

@@ -12,6 +12,7 @@
 
 use crate::catalog::{ClusterMap, NodeId, quote_literal};
 use crate::error::{Error, Result, sqlstate};
+use crate::pg::gate;
 use crate::pg::maintenance::roles::{Roles, as_role};
 use crate::pg::maintenance::shared::{is_alive, under_way};
 use crate::pg::session::command::TextRows;
@@ -57,6 +58,9 @@ pub struct Pass {
     roles: Roles,
     log_before: Vec<LogRow>,
     survey: Survey,
+    /// What readers wait for, as of the beginning: the marks of the nodes, and of all of them as one.
+    doubts: Vec<(NodeId, u64)>,
+    clean: usize,
     pub done: Vec<Done>,
 }
 
@@ -64,7 +68,11 @@ impl Pass {
     pub fn begin(map: Rc<ClusterMap>, roles: Roles) -> Result<Pass> {
         let log_before = log::rows()?;
         let known = map.nodes.iter().map(|node| node.name.clone()).collect();
-        Ok(Pass { map, roles, log_before, survey: Survey { known, ..Survey::default() }, done: Vec::new() })
+        let mut nodes = map.node_ids();
+        nodes.push(gate::EVERY_NODE);
+        let doubts = gate::numbers(&nodes)?;
+        let survey = Survey { known, ..Survey::default() };
+        Ok(Pass { map, roles, log_before, survey, doubts, clean: 0, done: Vec::new() })
     }
 
     /// The nodes that the log names: until all of a row's have been visited, the row stays.
@@ -104,11 +112,24 @@ impl Pass {
             };
             self.done.push(Done { node: name.clone(), gid, action });
         }
+        if visit == Visit::Clean {
+            self.clean += 1;
+            self.let_readers_pass(node);
+        }
         Ok(visit)
+    }
+
+    /// Who waits for what a node had in doubt when the pass began may go on.
+    fn let_readers_pass(&self, node: NodeId) {
+        let known: Vec<_> = self.doubts.iter().copied().filter(|(doubtful, _)| *doubtful == node).collect();
+        gate::clear(&known);
     }
 
     /// Tidies the log.
     pub fn end(&mut self) -> Result<()> {
+        if self.clean == self.map.nodes.len() {
+            self.let_readers_pass(gate::EVERY_NODE);
+        }
         let survey = &self.survey;
         let settled: Vec<String> =
             self.log_before.iter().filter(|row| is_settled(row, survey)).map(|row| row.gid.clone()).collect();

@@ -79,7 +79,9 @@ impl Attempt {
                     let Some(address) = self.opening.addresses.get(self.current) else {
                         return self.failed(self.reason.clone(), None);
                     };
-                    match socket_address(address).and_then(|address| Socket::connect_uncounted(&address)) {
+                    match socket_address(address)
+                        .and_then(|address| Socket::connect_uncounted(&address, &self.opening.keepalive))
+                    {
                         Ok(socket) => {
                             self.stage = Stage::Connecting(socket);
                             return Progress::Pending;

@@ -57,7 +57,7 @@ fn wish(alone: bool, again: Option<Place>) -> Wish {
 
 /// What tells the connections of a pool from others: where they go and with which credentials.
 pub fn key_of(node: NodeId, mapping: u32, outside: bool, endpoint: &Endpoint) -> PoolKey {
-    let Endpoint { host, hostaddr, port, dbname, user, password, .. } = endpoint;
+    let Endpoint { host, hostaddr, port, dbname, user, password, keepalive, .. } = endpoint;
     let mut bytes = Vec::new();
     for part in [Some(host), hostaddr.as_ref(), Some(dbname), Some(user), password.as_ref()] {
         bytes.extend(part.map_or(u64::MAX, |part| part.len() as u64).to_le_bytes());
@@ -66,6 +66,10 @@ pub fn key_of(node: NodeId, mapping: u32, outside: bool, endpoint: &Endpoint) ->
     bytes.extend(port.to_le_bytes());
     // A connection of its own: others may keep all of theirs for long.
     bytes.push(u8::from(maintenance::shared::is_worker()));
+    bytes.push(u8::from(keepalive.enabled));
+    for value in [keepalive.idle, keepalive.interval, keepalive.count, keepalive.user_timeout] {
+        bytes.extend(value.to_le_bytes());
+    }
     // SAFETY: a variable of this backend.
     let database = unsafe { pg_sys::MyDatabaseId }.to_u32();
     // The same user on other nodes. Outside of transactions, nodes are asked for in one order.
@@ -301,6 +305,7 @@ fn open(
         confidential: endpoint.is_local(),
         parameters: parameters(endpoint, settings),
         timeout_ms: endpoint.timeout.as_millis() as u64,
+        keepalive: endpoint.keepalive,
     };
     let request = Request::Open { slot: slot as u32, generation: place.generation, opening };
     match ask(worker_of(slot), &request, Instant::now() + endpoint.timeout + WORKER_GRACE)? {
@@ -344,6 +349,8 @@ fn parameters(endpoint: &Endpoint, settings: &Settings) -> Vec<(String, String)>
         ("default_transaction_isolation", "read committed"),
         ("default_transaction_read_only", "off"),
         ("default_transaction_deferrable", "off"),
+        // If this server crashes, what its sessions run on nodes ends soon.
+        ("client_connection_check_interval", "500ms"),
     ];
     fixed.into_iter().chain(settings.pairs()).map(|(name, value)| (name.to_string(), value.to_string())).collect()
 }

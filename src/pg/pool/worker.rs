@@ -16,6 +16,7 @@ use crate::pg::pool::{descriptor, settings};
 use crate::pg::socket::Socket;
 use crate::pg::wait::{Event, Patience, Source, wait_as};
 use crate::pool::backoff::pause_after;
+use crate::pool::keepalive::Keepalive;
 use crate::pool::message::{Address, Answer, Request, decode, encode};
 use crate::pool::slot::{Owner, State, Word};
 use crate::pool::table::Table;
@@ -423,7 +424,8 @@ impl Worker {
         if key == CancelKey::default() {
             return false;
         }
-        let socket = socket_address(&master.address).and_then(|address| Socket::connect_uncounted(&address));
+        let socket = socket_address(&master.address)
+            .and_then(|address| Socket::connect_uncounted(&address, &Keepalive::default()));
         let Ok(socket) = socket else { return false };
         let token = self.token();
         if self.poll.add(socket.fd(), Interest::ReadWrite, token).is_err() {

@@ -181,7 +181,8 @@ pub fn collect_each(running: &[Running], patience: Patience) -> Vec<Result<Task>
     running.iter().map(take_result).collect()
 }
 
-fn is_finished(running: &Running) -> bool {
+/// Whether there is nothing left to wait for.
+pub fn is_finished(running: &Running) -> bool {
     with_sessions(|sessions| {
         sessions.get_mut(&running.key).is_none_or(|session| {
             session.talk(running.serial).map_or(true, |talk| talk.task(running.task).is_none_or(Task::is_finished))

@@ -87,6 +87,7 @@ fn lease_anew(key: Key, alone: bool) -> Result<()> {
             pool,
             levels: Levels::default(),
             prepared: None,
+            fixed_snapshot: false,
             lost: None,
             task_levels: HashMap::new(),
             settings: None,

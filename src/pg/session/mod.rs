@@ -4,7 +4,7 @@
 //! This is the seam that the rest of the extension talks through.
 //!
 //! ```ignore
-//! let statement = Statement { sql: "SELECT a FROM t", params: &[], result_binary: &[], keep: None };
+//! let statement = Statement { sql: "SELECT a FROM t", params: &[], result_binary: &[], keep: None, report_bound: false };
 //! let mut rows = Stream::open(node, &statement, Access::Read, Fetch::Pages)?;
 //! while let Some(row) = rows.next()? { row.get(0); }
 //! session::execute_on(&nodes, "CREATE TABLE t (a int)", Access::Write)?;

@@ -13,10 +13,10 @@ use crate::pg::endpoint::{Mapped, mapped};
 use crate::pg::maintenance;
 use crate::pg::pool::lease;
 use crate::pg::pool::taint::{self, Work};
-use crate::pg::report;
 use crate::pg::session::leases::connect;
 use crate::pg::settings::Settings;
 use crate::pg::wait::{Patience, Source, Woken, wait};
+use crate::pg::{consistent, report};
 use crate::pool::pools::PoolKey;
 use crate::transaction::levels::{Levels, Step};
 use crate::wire::conversation::{Conversation, TaskId};
@@ -67,6 +67,8 @@ pub struct Session {
     pub(super) pool: PoolKey,
     pub levels: Levels,
     pub prepared: Option<Prepared>,
+    /// All statements of the transaction on the node see one snapshot.
+    pub(super) fixed_snapshot: bool,
     /// The connection was lost while the node was in the transaction.
     pub lost: Option<Error>,
     /// The nesting level at which each task was begun.
@@ -134,6 +136,7 @@ pub struct Joined {
     pub key: Key,
     pub prelude: String,
     levels: Levels,
+    fixed_snapshot: bool,
     settings: Rc<Settings>,
 }
 
@@ -149,7 +152,11 @@ pub fn join(node: NodeId, access: Access, work: Work) -> Result<Joined> {
         return Err(Error::new(sqlstate::INTERNAL, "a node was used outside of a transaction"));
     }
     let key = key_of(node)?;
-    connect(key, matches!(access, Access::ReadAlone | Access::WriteAlone))?;
+    let alone = matches!(access, Access::ReadAlone | Access::WriteAlone);
+    connect(key, alone)?;
+    if !alone && with_sessions(|sessions| sessions.get(&key).is_some_and(|s| !s.levels.is_inside())) {
+        consistent::node_joins(node)?;
+    }
     let level = current_level();
     let settings = Settings::current();
     let taints = taint::taints(work, matches!(access, Access::Write | Access::WriteAlone));
@@ -161,10 +168,14 @@ pub fn join(node: NodeId, access: Access, work: Work) -> Result<Joined> {
         session.tainted |= taints;
         let mut levels = session.levels;
         let mut prelude = String::new();
-        let alone =
-            matches!(access, Access::ReadAlone | Access::WriteAlone) && !levels.is_inside() && may_stand_alone(level);
-        if !alone {
+        let mut fixed_snapshot = session.fixed_snapshot;
+        if !(alone && !levels.is_inside() && may_stand_alone(level)) {
             let steps = levels.enter(level);
+            if steps.contains(&Step::Begin) {
+                // SAFETY: reads a variable of this backend.
+                let isolation = unsafe { pg_sys::XactIsoLevel };
+                fixed_snapshot = access == Access::ReadSnapshot || isolation >= pg_sys::XACT_REPEATABLE_READ as i32;
+            }
             write_steps(&steps, access, &mut prelude);
             if matches!(access, Access::Write | Access::WriteAlone) {
                 levels.wrote(level);
@@ -172,7 +183,14 @@ pub fn join(node: NodeId, access: Access, work: Work) -> Result<Joined> {
         }
         // Settings come last: nothing before them depends on them.
         prelude.push_str(&settings.changes(session.settings.as_deref()));
-        Ok(Joined { key, prelude, levels, settings })
+        Ok(Joined { key, prelude, levels, fixed_snapshot, settings })
+    })
+}
+
+/// Whether what a statement sees on a node is decided already.
+pub fn has_fixed_snapshot(node: NodeId) -> bool {
+    key_of(node).is_ok_and(|key| {
+        with_sessions(|sessions| sessions.get(&key).is_some_and(|s| s.levels.is_inside() && s.fixed_snapshot))
     })
 }
 
@@ -186,7 +204,7 @@ pub fn join_outside(node: NodeId) -> Result<Joined> {
         // The maintenance worker runs nothing that leaves traces, and nobody else uses its connections.
         session.tainted = !maintenance::shared::is_worker();
         let prelude = settings.changes(session.settings.as_deref());
-        Ok(Joined { key, prelude, levels: session.levels, settings })
+        Ok(Joined { key, prelude, levels: session.levels, fixed_snapshot: false, settings })
     })
 }
 
@@ -349,6 +367,7 @@ pub fn start(joined: Joined, ask: impl FnOnce(&mut Conversation, &str) -> Result
         connection.statements += 1;
         let serial = connection.serial;
         session.levels = joined.levels;
+        session.fixed_snapshot = joined.fixed_snapshot;
         if session.settings.as_ref() != Some(&joined.settings) {
             session.set_settings(Some(joined.settings));
             session.settings_unsure = true;

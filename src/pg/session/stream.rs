@@ -51,15 +51,17 @@ impl Stream {
         Ok(Stream { running, rows: VecDeque::new(), affected: 0, ended: false, fresh: true })
     }
 
-    /// Waits until the node has taken the statement's snapshot.
-    pub fn wait_bound(&mut self) -> Result<()> {
+    /// Waits until the node has taken the statement's snapshot, or time is up; whether it has.
+    pub fn wait_bound(&mut self, deadline: Option<Instant>) -> Result<bool> {
         while !self.ended && !self.look(|task| task.bound || task.is_ready())? {
-            self.progress()?;
+            let keys = [self.running.key];
+            if !std::mem::take(&mut self.fresh) && pump(&keys) {
+                check_interrupts();
+            } else if wait_for(&keys, Patience { deadline, interruptible: true }) == Woken::TimedOut {
+                return Ok(false);
+            }
         }
-        match self.error() {
-            Some(error) => Err(error),
-            None => Ok(()),
-        }
+        self.error().map_or(Ok(true), Err)
     }
 
     /// Waits until a statement that commits by itself has committed or failed: its rows are here then. A

@@ -36,7 +36,8 @@ fn texts(talk: &mut Conversation, id: TaskId) -> Vec<String> {
     rows.into_iter().map(text).collect()
 }
 
-const SELECT: Statement<'_> = Statement { sql: "SELECT", params: &[], result_binary: &[], keep: None };
+const SELECT: Statement<'_> =
+    Statement { sql: "SELECT", params: &[], result_binary: &[], keep: None, report_bound: false };
 
 #[test]
 fn answers_go_to_who_asked() {
@@ -161,7 +162,8 @@ fn a_lost_connection_ends_every_task() {
     assert_eq!(talk.take(a).unwrap().error, Some(gone));
 }
 
-const KEPT: Statement<'_> = Statement { sql: "SELECT", params: &[], result_binary: &[], keep: Some(7) };
+const KEPT: Statement<'_> =
+    Statement { sql: "SELECT", params: &[], result_binary: &[], keep: Some(7), report_bound: false };
 
 fn prepare(talk: &mut Conversation) {
     let a = talk.statement("", &KEPT, Fetch::All).unwrap();
@@ -244,7 +246,7 @@ fn a_copy_without_data_is_refused_instead_of_waiting_for_ever() {
 #[test]
 fn sql_that_cannot_be_sent_leaves_no_trace() {
     let mut talk = Conversation::new();
-    let bad = Statement { sql: "SELECT '\0'", params: &[], result_binary: &[], keep: None };
+    let bad = Statement { sql: "SELECT '\0'", params: &[], result_binary: &[], keep: None, report_bound: false };
     assert!(talk.statement("BEGIN", &bad, Fetch::All).is_err());
     assert!(talk.query("BEGIN", bad.sql).is_err());
     assert!(talk.is_quiet());
