@@ -58,6 +58,7 @@ pub mod sqlstate {
     pub const INVALID_TABLE_DEFINITION: SqlState = SqlState::new("42P16");
     pub const DEPENDENT_OBJECTS: SqlState = SqlState::new("2BP01");
     pub const OBJECT_NOT_IN_PREREQUISITE_STATE: SqlState = SqlState::new("55000");
+    pub const QUERY_CANCELED: SqlState = SqlState::new("57014");
     pub const TOO_MANY_CONNECTIONS: SqlState = SqlState::new("53300");
     pub const CANNOT_CONNECT_NOW: SqlState = SqlState::new("57P03");
     pub const LOCK_NOT_AVAILABLE: SqlState = SqlState::new("55P03");

@@ -271,10 +271,21 @@ fn a_node_that_does_not_answer_delays_no_other() {
     sleep(Duration::from_secs(6));
     let log = cluster.coordinator().log();
     assert_eq!(log.matches("could not connect to node \"n1\"").count(), 1, "{log}");
-    let port = cluster.node(1).port();
+    let port_of_n1 = cluster.node(1).port();
     leave_prepared(&cluster, 1, &format!("{prefix}11_00000000000000aa"));
-    here.batch_execute(&format!("ALTER SERVER n1 OPTIONS (SET port '{port}')")).unwrap();
+    here.batch_execute(&format!("ALTER SERVER n1 OPTIONS (SET port '{port_of_n1}')")).unwrap();
     eventually(&mut cluster.node_client(1), PREPARED, 0);
+
+    // Nor does it delay a statement for which the worker has to leave.
+    here.batch_execute(&format!("ALTER SERVER n1 OPTIONS (SET port '{port}')")).unwrap();
+    renew_worker(&mut here);
+    eventually(&mut here, WORKERS, 1);
+    drop(here);
+    let mut elsewhere = cluster.coordinator().config("postgres").dbname("postgres").connect(postgres::NoTls).unwrap();
+    sleep(Duration::from_millis(300));
+    let begun = Instant::now();
+    elsewhere.batch_execute("DROP DATABASE app").unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
 }
 
 #[test]

@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 /// How often a node is asked where nothing is known to be in doubt.
 pub const CALM: Duration = Duration::from_secs(60);
 /// A node that lets us wait for an error gets this many times as long a pause.
-const PAUSE: u32 = 4;
+const PAUSE: u32 = 2;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -138,8 +138,8 @@ mod tests {
         let mut agenda = Agenda::default();
         agenda.set_nodes(&[NodeId(1)]);
         agenda.failed(NodeId(1), start, after(start, 4));
-        assert!(agenda.due(after(start, 19), INTERVAL).is_empty());
-        assert_eq!(agenda.due(after(start, 20), INTERVAL), [NodeId(1)]);
+        assert!(agenda.due(after(start, 11), INTERVAL).is_empty());
+        assert_eq!(agenda.due(after(start, 12), INTERVAL), [NodeId(1)]);
         agenda.trouble();
         assert!(agenda.due(after(start, 6), INTERVAL).is_empty(), "trouble does not bring it back");
     }

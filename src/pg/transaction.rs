@@ -8,12 +8,13 @@
 use crate::catalog::NodeId;
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::guard::guarded;
+use crate::pg::maintenance::long_wait::Watch;
 use crate::pg::session::command::collect;
 use crate::pg::session::registry::{
     Key, Running, Session, end_constraints_level, is_serializable, key_of, no_constraints, pump, wait_for,
     with_sessions,
 };
-use crate::pg::session::settle::{CANCEL_BOUND, end_leases, settle};
+use crate::pg::session::settle::{CANCEL_BOUND, end_leases, request_cancel, settle};
 use crate::pg::wait::{Patience, is_cancel_pending};
 use crate::pg::{consistent, gate, maintenance, pending, report, two_phase};
 use crate::transaction::commit::{CommitPlan, plan_commit};
@@ -270,20 +271,33 @@ fn flush(keys: &[Key]) {
 }
 
 /// COMMIT on the node whose commit is the transaction's. A cancel does not end the wait at once:
-/// the outcome would be unknown.
+/// the outcome would be unknown. In a deadlock (over a deferred constraint) the node is asked to stop.
 fn commit_deciding(key: Key) -> Result<()> {
     let (running, name) = with_sessions(|sessions| ask(sessions.get_mut(&key), key, "COMMIT"))?;
     let mut deadline = None;
+    let mut watch = Watch::default();
+    let mut deadlock = None;
     let result = loop {
         pump(&[key]);
-        let patience = Patience { deadline, interruptible: false };
-        if is_done(running) || wait_for(&[key], patience) == crate::pg::wait::Woken::TimedOut {
+        let is_late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        if is_done(running) || is_late {
             break collect(&[running], Patience::callback(Instant::now()));
         }
-        if is_cancel_pending() && deadline.is_none() {
-            deadline = Some(Instant::now() + CANCELLED_COMMIT_BOUND);
+        wait_for(&[key], Patience { deadline: deadline.or_else(|| watch.until()), interruptible: false });
+        if deadline.is_none() {
+            deadlock = watch.verdict();
+            if deadlock.is_some() || is_cancel_pending() {
+                deadline = Some(Instant::now() + CANCELLED_COMMIT_BOUND);
+            }
+            if deadlock.is_some() {
+                request_cancel(&[key], Instant::now() + CANCEL_BOUND);
+            }
         }
     };
+    let result = result.map_err(|error| match deadlock {
+        Some(deadlock) if error.code == sqlstate::QUERY_CANCELED => deadlock,
+        _ => error,
+    });
     let connected = with_sessions(|sessions| {
         let Some(session) = sessions.get_mut(&key) else { return false };
         if !session.is_quiet() {

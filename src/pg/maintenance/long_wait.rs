@@ -1,14 +1,14 @@
 //! A backend that has waited longer than `deadlock_timeout`: the worker looks whether it waits in a circle, and may
 //! tell it to give way.
 //!
-//! Until then a wait costs nothing. Only waits in which an ERROR may be raised are registered: of the others, those
-//! for the end of a commit, it is one of their partners that gives way.
+//! Until then a wait costs nothing. Where no ERROR may be raised, since the node's answer decides (the end of a
+//! commit), [`Watch`] says when the node is to be asked to stop.
 
 use crate::error::{Error, sqlstate};
 use crate::pg::maintenance::shared::{self, is_alive, long_waits, my_database, seats};
 use crate::pg::pool::shared::{my_latch, my_pid};
 use pgrx::pg_sys;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// As long as it exists, this backend may be told to give way.
 pub struct LongWait {
@@ -39,6 +39,32 @@ impl LongWait {
         let story = long_waits().verdict(self.place?)?;
         let error = Error::new(sqlstate::DEADLOCK_DETECTED, "deadlock detected").detail(story);
         Some(error.hint("Repeat the transaction."))
+    }
+}
+
+/// Watches over a wait that consists of several.
+#[derive(Default)]
+pub struct Watch {
+    /// When the wait becomes a long one.
+    look: Option<Instant>,
+    long: Option<LongWait>,
+}
+
+impl Watch {
+    /// Until when to wait at most, before [`Watch::verdict`] is to be asked.
+    pub fn until(&mut self) -> Option<Instant> {
+        if self.long.is_some() {
+            return None;
+        }
+        Some(*self.look.get_or_insert_with(|| Instant::now() + limit()))
+    }
+
+    /// Why the wait must not go on, if that is so.
+    pub fn verdict(&mut self) -> Option<Error> {
+        if self.long.is_none() && self.look.is_some_and(|look| Instant::now() >= look) {
+            self.long = Some(begin());
+        }
+        self.long.as_ref()?.verdict()
     }
 }
 

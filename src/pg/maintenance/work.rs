@@ -14,7 +14,10 @@ pub fn transaction<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
         }
         let value = body()?;
         // SAFETY: ends what was started above.
-        unsafe { pg_sys::CommitTransactionCommand() };
+        unsafe {
+            pg_sys::CommitTransactionCommand();
+            pg_sys::pgstat_report_stat(false);
+        }
         Ok(value)
     });
     if result.is_err() {

@@ -5,7 +5,7 @@
 //! one that fails is reported and tried again later.
 
 use crate::catalog::{ClusterMap, NodeId};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, sqlstate};
 use crate::maintenance::agenda::Agenda;
 use crate::maintenance::seats::Seat;
 use crate::pg::maintenance::deadlock::Deadlocks;
@@ -29,6 +29,11 @@ const RETRY: Duration = Duration::from_secs(5);
 /// How long a connection may take at first; each failure doubles it, up to the node's own limit.
 const FIRST_CONNECT_LIMIT: Duration = Duration::from_secs(1);
 const MOST_DOUBLINGS: u32 = 12;
+/// How often is looked for deadlocks at most, as long as the same ones wait.
+const LEAST_PERIOD: Duration = Duration::from_millis(100);
+/// Between two looks: a quarter of `deadlock_timeout` within these bounds.
+const LEAST_PAUSE: Duration = Duration::from_millis(10);
+const MOST_PAUSE: Duration = Duration::from_millis(250);
 
 /// The main function of a worker.
 #[unsafe(no_mangle)]
@@ -66,6 +71,7 @@ fn run(database: u32, seat: &'static Seat) -> Result<()> {
         troubles: 0,
         waits: 0,
         deadlocks: Deadlocks::default(),
+        no_look_before: Instant::now(),
         complaints: HashMap::new(),
     };
     loop {
@@ -86,13 +92,13 @@ fn run(database: u32, seat: &'static Seat) -> Result<()> {
             Ok(None) => continue,
             Err(error) => {
                 report::log(&error);
-                Instant::now() + RETRY
+                wait_as(Event::Maintenance, &[], Patience::until(Instant::now() + RETRY));
+                continue;
             }
         };
         // Waits in between may have used up a wake-up.
-        if !worker.is_called() {
-            wait_as(Event::Maintenance, &[], Patience::until(next));
-        }
+        let until = worker.called_for().map_or(next, |at| at.min(next));
+        wait_as(Event::Maintenance, &[], Patience::until(until));
     }
 }
 
@@ -116,16 +122,20 @@ struct Worker {
     /// The reports of long waits that were heard.
     waits: u64,
     deadlocks: Deadlocks,
+    /// Until then, who waits has to wait: many may begin to at once.
+    no_look_before: Instant,
     /// What the log was last told of a node.
     complaints: HashMap<NodeId, String>,
 }
 
 impl Worker {
-    /// Whether somebody wants something at once.
-    fn is_called(&self) -> bool {
-        self.seat.is_held(is_alive)
-            || self.seat.waits() != self.waits
-            || (settings::recovery_interval().is_some() && self.seat.troubles() != self.troubles)
+    /// Whether somebody has called since the last look, and for when.
+    fn called_for(&self) -> Option<Instant> {
+        let trouble = settings::recovery_interval().is_some() && self.seat.troubles() != self.troubles;
+        if trouble || self.seat.is_held(is_alive) {
+            return Some(Instant::now());
+        }
+        (self.seat.waits() != self.waits).then_some(self.no_look_before)
     }
 
     /// Does what is due; when to look again.
@@ -140,6 +150,9 @@ impl Worker {
 
     /// Looks for deadlocks if somebody waits for long; when to look again.
     fn resolve_deadlocks(&mut self, map: &ClusterMap) -> Option<Instant> {
+        if self.seat.waits() != self.waits && Instant::now() < self.no_look_before {
+            return Some(self.no_look_before);
+        }
         self.waits = self.seat.waits();
         if long_waits().of_database(self.seat.database()).is_empty() {
             return None;
@@ -150,7 +163,9 @@ impl Worker {
             Ok(failed) => failed.into_iter().for_each(|(node, error)| self.complain(map, node, error)),
             Err(error) => report::log(&error),
         }
-        Some(Instant::now() + long_wait::limit())
+        let now = Instant::now();
+        self.no_look_before = now + (long_wait::limit() / 4).clamp(LEAST_PAUSE, MOST_PAUSE);
+        Some(now + long_wait::limit().max(LEAST_PERIOD))
     }
 
     /// Finishes transactions in doubt where that is due; when to look again.
@@ -203,7 +218,7 @@ impl Worker {
             for done in pass.done.drain(..) {
                 report::log(
                     &Error::new(
-                        crate::error::sqlstate::SUCCESS,
+                        sqlstate::SUCCESS,
                         format!("transaction in doubt on node \"{}\": {}", done.node, done.action),
                     )
                     .detail(format!("Its name there is \"{}\".", done.gid)),

@@ -8,7 +8,7 @@ use crate::error::{Error, Result, sqlstate};
 use crate::pg::connection::{Connection, Place};
 use crate::pg::endpoint::Endpoint;
 use crate::pg::maintenance;
-use crate::pg::maintenance::long_wait::{self, LongWait};
+use crate::pg::maintenance::long_wait::{self, Watch};
 use crate::pg::pool::ask::{ask, ended};
 use crate::pg::pool::attempt::socket_address;
 use crate::pg::pool::settings;
@@ -387,7 +387,7 @@ fn wait_in_queue(
     let began = now();
     let look_after = long_wait::limit();
     let mut look = Instant::now() + look_after;
-    let mut long = None;
+    let mut watch = Watch::default();
     loop {
         if let Some(claim) = table.granted(place) {
             table.leave(place);
@@ -411,12 +411,15 @@ fn wait_in_queue(
                     .hint("Repeat the transaction, or raise sharding.pool_size."));
             }
             look = instant + look_after;
-            long.get_or_insert_with(long_wait::begin);
         }
-        if let Some(error) = long.as_ref().and_then(LongWait::verdict) {
+        if let Some(error) = watch.verdict() {
             return Err(error);
         }
-        wait_as(Event::Pool, &[], Patience::until(deadline.map_or(look, |deadline| deadline.min(look))));
+        wait_as(
+            Event::Pool,
+            &[],
+            Patience::until([deadline, watch.until()].into_iter().flatten().fold(look, Instant::min)),
+        );
     }
 }
 

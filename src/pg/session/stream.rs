@@ -2,6 +2,7 @@
 
 use crate::catalog::NodeId;
 use crate::error::{Error, Result, sqlstate};
+use crate::pg::maintenance::long_wait::Watch;
 use crate::pg::pool::taint::Work;
 use crate::pg::session::outcome;
 use crate::pg::session::registry::{
@@ -64,23 +65,31 @@ impl Stream {
     }
 
     /// Waits until a statement that commits by itself has committed or failed: its rows are here then. A
-    /// cancel is passed on to the node, whose answer counts.
+    /// cancel, and the word that this is a deadlock, is passed on to the node, whose answer counts.
     pub fn wait_outcome(&mut self) -> Result<()> {
         let keys = [self.running.key];
         let mut deadline = None;
+        let mut watch = Watch::default();
+        let mut deadlock = None;
         while !self.look(Task::is_answered).map_err(|error| self.unknown_outcome(error))? {
             if !std::mem::take(&mut self.fresh) && pump(&keys) {
                 continue;
             }
-            let woken = wait_for(&keys, Patience { deadline, interruptible: false });
-            if woken == Woken::TimedOut {
+            let until = deadline.or_else(|| watch.until());
+            let woken = wait_for(&keys, Patience { deadline: until, interruptible: false });
+            if deadline.is_none() {
+                deadlock = watch.verdict();
+                if deadlock.is_some() || is_cancel_pending() {
+                    deadline = Some(Instant::now() + CANCEL_BOUND);
+                    settle::request_cancel(&keys, Instant::now() + CANCEL_BOUND);
+                }
+            } else if woken == Woken::TimedOut {
                 with_sessions(|sessions| sessions.get_mut(&self.running.key).map(Session::give_up));
-            } else if deadline.is_none() && is_cancel_pending() {
-                deadline = Some(Instant::now() + CANCEL_BOUND);
-                settle::request_cancel(&keys, Instant::now() + CANCEL_BOUND);
             }
         }
-        self.error().map_or(Ok(()), Err)?;
+        if let Some(error) = self.error() {
+            return Err(deadlock.filter(|_| error.code == sqlstate::QUERY_CANCELED).unwrap_or(error));
+        }
         outcome::hold_cancels();
         Ok(())
     }

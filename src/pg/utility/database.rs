@@ -57,7 +57,24 @@ unsafe fn wanted(node: *mut pg_sys::Node) -> Option<pg_sys::Oid> {
 unsafe fn database(name: *const c_char) -> Option<pg_sys::Oid> {
     // SAFETY: a NUL-terminated name; with MISSING_OK an unknown one gives 0.
     let oid = unsafe { pg_sys::get_database_oid(name, true) };
-    (oid != pg_sys::InvalidOid).then_some(oid)
+    (oid != pg_sys::InvalidOid && unsafe { may_have(oid) }).then_some(oid)
+}
+
+/// Whether the current user may have a database for himself: the statements are for its owner, as a template it may be
+/// for others. Whoever may not gets Postgres's error, and the worker stays.
+unsafe fn may_have(database: pg_sys::Oid) -> bool {
+    let cache = pg_sys::SysCacheIdentifier::DATABASEOID as _;
+    // SAFETY: the row is released after two of its fields were read.
+    unsafe {
+        let row = pg_sys::SearchSysCache1(cache, pg_sys::Datum::from(database));
+        if row.is_null() {
+            return false;
+        }
+        let form = pg_sys::GETSTRUCT(row).cast::<pg_sys::FormData_pg_database>();
+        let (owner, is_template) = ((*form).datdba, (*form).datistemplate);
+        pg_sys::ReleaseSysCache(row);
+        is_template || pg_sys::has_privs_of_role(pg_sys::GetUserId(), owner)
+    }
 }
 
 /// The value of an option that is a string.
