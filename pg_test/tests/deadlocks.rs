@@ -268,6 +268,7 @@ fn random_transactions_end() {
                         for _ in 0..3 + random(3) {
                             match random(10) {
                                 0 => client.batch_execute("UPDATE local SET v = v + 1")?,
+                                1 => client.batch_execute("SELECT sum(v) FROM t")?,
                                 _ => client.batch_execute(&add(&(1 + random(12)).to_string()))?,
                             }
                         }
