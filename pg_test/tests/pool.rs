@@ -299,13 +299,13 @@ fn signal(name: &str, pid: &str) {
     assert!(std::process::Command::new("kill").args([name, pid]).status().unwrap().success());
 }
 
-/// A client, after the server has started anew; nobody recovers in these tests but who asks for it.
+/// A client, after the server has started anew.
 fn comes_back(cluster: &mut Cluster) -> Client {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
         let connected = cluster.coordinator().config("postgres").connect(postgres::NoTls);
         if let Ok(mut client) = connected
-            && client.batch_execute("SELECT * FROM sharding.recover_transactions()").is_ok()
+            && client.batch_execute("SELECT 1").is_ok()
         {
             return client;
         }
@@ -355,6 +355,8 @@ fn a_worker_that_ends_is_replaced() {
     assert_eq!(before, "0");
     signal("-KILL", &worker(&cluster));
     let mut here = comes_back(&mut cluster);
+    // Without the maintenance worker, nobody else knows that what is in the log is done.
+    here.batch_execute("SELECT * FROM sharding.recover_transactions()").unwrap();
     assert_eq!(text(&mut here, "SELECT count(*) FROM t WHERE v <> -1"), "120");
 }
 
