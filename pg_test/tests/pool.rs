@@ -346,8 +346,8 @@ fn a_worker_that_ends_is_replaced() {
     let rounds: usize = workers.into_iter().map(|worker| worker.join().unwrap()).sum();
     assert_eq!(text(&mut here, "SELECT sum(v) - 7260 FROM t"), rounds.to_string());
     for node in 1..=2 {
-        let sessions: usize = text(&mut cluster.node_client(node), SESSIONS).parse().unwrap();
-        assert!(sessions <= 3, "{sessions} connections to node {node}");
+        // One that was just closed may still be on its way out.
+        eventually(&mut cluster.node_client(node), &SESSIONS.replace("count(*)", "count(*) <= 3"), "t");
     }
     // By the kernel: all of the server starts anew, in the midst of a transaction.
     here.batch_execute("BEGIN; UPDATE t SET v = -1 WHERE id = 1").unwrap();
