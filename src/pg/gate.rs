@@ -242,7 +242,7 @@ pub fn enter_reader(nodes: &[NodeId]) -> Result<Pass> {
         let late = || {
             Error::new(sqlstate::LOCK_NOT_AVAILABLE, "commits on several nodes keep this statement from reading them")
                 .detail(format!("It has waited for {} ms.", timeout.unwrap_or_default().as_millis()))
-                .hint(HINT)
+                .hint("Repeat the statement later, or raise sharding.consistent_read_timeout.")
         };
         let pass = enter(Group::Reader, deadline, || false).ok_or_else(late)?;
         let Some(doubtful) = in_doubt(nodes) else { return Ok(pass) };
@@ -261,13 +261,13 @@ pub fn enter_reader(nodes: &[NodeId]) -> Result<Pass> {
                 format!("node \"{name}\" has not yet confirmed a committed transaction"),
             )
             .detail("To read it together with other nodes now could show half of that transaction.")
-            .hint(HINT));
+            .hint(
+                "The maintenance worker, or sharding.recover_transactions(), finishes it once the node answers. What is \
+                 there now can be read with SET sharding.consistent_reads = off.",
+            ));
         }
     }
 }
-
-const HINT: &str = "Repeat the statement later, raise sharding.consistent_read_timeout, or read without this guarantee: \
-                    SET sharding.consistent_reads = off.";
 
 /// The first of these nodes that readers have to wait for.
 fn in_doubt(nodes: &[NodeId]) -> Option<NodeId> {
