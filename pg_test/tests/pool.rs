@@ -317,8 +317,7 @@ fn comes_back(cluster: &mut Cluster) -> Client {
 
 #[test]
 fn a_worker_that_ends_is_replaced() {
-    // After a crash, readers of several nodes wait until recovery has been there.
-    let mut cluster = start(2, "sharding.pool_size = 3\nsharding.recovery_interval = '5s'");
+    let mut cluster = start(2, "sharding.pool_size = 3");
     let mut here = cluster.client();
     let stop = Arc::new(AtomicBool::new(false));
     let workers: Vec<_> = (0..6)
