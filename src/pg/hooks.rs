@@ -16,6 +16,7 @@ static mut PREVIOUS_RUN: pg_sys::ExecutorRun_hook_type = None;
 static mut PREVIOUS_FINISH: pg_sys::ExecutorFinish_hook_type = None;
 
 unsafe extern "C-unwind" {
+    fn GetCurrentTransactionStartTimestamp() -> pg_sys::TimestampTz;
     fn standard_ExecutorStart(desc: *mut pg_sys::QueryDesc, eflags: c_int);
     fn standard_ExecutorFinish(desc: *mut pg_sys::QueryDesc);
     fn standard_planner(
@@ -52,8 +53,8 @@ thread_local! {
 
 /// Whether nothing was executed in this transaction before; it is from now on.
 pub fn is_first_statement() -> bool {
-    // SAFETY: reads the backend's transaction state.
-    let transaction = unsafe { pg_sys::GetCurrentTransactionStartTimestamp() };
+    // SAFETY: reads the backend's transaction state; raises no ERROR.
+    let transaction = unsafe { GetCurrentTransactionStartTimestamp() };
     USED.replace(transaction) != transaction
 }
 
