@@ -39,7 +39,11 @@ fn text_key(style: &Style, record: &[u8], index: usize, value: &mut Vec<u8>) -> 
     if raw == style.null {
         return Key::Null;
     }
-    if escaped { unescape(raw, value) } else { value.extend_from_slice(raw) }
+    if escaped {
+        unescape(raw, value)
+    } else {
+        value.extend_from_slice(raw)
+    }
     Key::Value
 }
 
@@ -204,9 +208,12 @@ mod tests {
 
     #[test]
     fn forced_nulls() {
-        for (not_null, null, plain, quoted) in
-            [(false, false, false, true), (true, false, true, true), (false, true, false, false), (true, true, true, false)]
-        {
+        for (not_null, null, plain, quoted) in [
+            (false, false, false, true),
+            (true, false, true, true),
+            (false, true, false, false),
+            (true, true, true, false),
+        ] {
             let style = csv(b'"', b'"', not_null, null);
             assert_eq!(found(&style, b"1,,2", 1).unwrap().is_some(), plain);
             assert_eq!(found(&style, b"1,\"\",2", 1).unwrap().is_some(), quoted);

@@ -88,6 +88,13 @@ impl LineMap {
     }
 }
 
+/// The line that a CONTEXT names behind `prefix`.
+pub fn line_in(context: &str, prefix: &str) -> Option<u64> {
+    let rest = context.lines().find_map(|text| text.strip_prefix(prefix))?;
+    let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+    rest[..digits].parse().ok()
+}
+
 /// A number in groups of seven bits, the lowest first.
 fn put(out: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
