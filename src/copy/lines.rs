@@ -50,6 +50,8 @@ pub struct Record {
     pub end: usize,
     /// The lines that it takes.
     pub lines: u32,
+    /// The lines as Postgres counts them where it does not know yet how lines end: in the first record.
+    pub counted: u32,
 }
 
 /// What is at the start of the input.
@@ -68,6 +70,8 @@ pub struct Lines {
     csv: Option<Csv>,
     marker: Marker,
     newline: Option<Newline>,
+    /// No record has ended yet.
+    at_start: bool,
     /// How far the record at the start of the input has been searched.
     searched: usize,
     in_quotes: bool,
@@ -77,7 +81,7 @@ pub struct Lines {
 
 impl Lines {
     pub fn new(style: &Style, marker: Marker) -> Lines {
-        Lines { csv: style.csv, marker, newline: None, searched: 0, in_quotes: false, ended: false }
+        Lines { csv: style.csv, marker, newline: None, at_start: true, searched: 0, in_quotes: false, ended: false }
     }
 
     /// How lines end; `Lf` as long as that is not known.
@@ -95,6 +99,7 @@ impl Lines {
             Some(csv) => self.quoted(&csv, input, eof),
         }?;
         if step != Step::More {
+            self.at_start = false;
             self.searched = 0;
             self.in_quotes = false;
         }
@@ -209,16 +214,12 @@ impl Lines {
     }
 
     fn record(&self, input: &[u8], content: usize, end: usize) -> Step {
-        let lines = match self.csv {
-            None => 1,
-            // Counted as Postgres counts: by the byte that ends lines, CR for CR LF.
-            Some(csv) if memchr(csv.quote, &input[..content]).is_some() => {
-                let byte = if self.newline() == Newline::Lf { b'\n' } else { b'\r' };
-                1 + memchr_iter(byte, &input[..content]).count() as u32
-            }
-            Some(_) => 1,
-        };
-        Step::Record(Record { content, end, lines })
+        let quoted = self.csv.is_some_and(|csv| memchr(csv.quote, &input[..content]).is_some());
+        // Lines within quotes are counted by the byte that ends lines, CR for CR LF.
+        let count = |byte| if quoted { 1 + memchr_iter(byte, &input[..content]).count() as u32 } else { 1 };
+        let lines = count(if self.newline() == Newline::Lf { b'\n' } else { b'\r' });
+        let counted = if self.at_start { count(b'\r') } else { lines };
+        Step::Record(Record { content, end, lines, counted })
     }
 
     /// `\.` is at `at` of a text.
@@ -235,7 +236,7 @@ impl Lines {
             return Err(malformed("end-of-copy marker is not alone on its line"));
         }
         self.ended = true;
-        Ok(Step::Record(Record { content: at, end: at, lines: 1 }))
+        Ok(Step::Record(Record { content: at, end: at, lines: 1, counted: 1 }))
     }
 
     fn check_marker(&self, after: &[u8]) -> Result<()> {

@@ -194,13 +194,13 @@ impl Forwarding {
                 Step::More => return Ok((at, false)),
                 Step::End => return Ok((at, true)),
             };
-            self.line += u64::from(record.lines);
+            self.line += u64::from(record.counted);
             let is_header = self.first.is_none() && self.remote.header != Header::None;
             if self.first.is_none() {
                 // An empty line where the input has no header: it says how lines end.
                 let mut first = if is_header { rest[..record.content].to_vec() } else { Vec::new() };
                 first.extend_from_slice(lines.newline().bytes());
-                self.first = Some((first, if is_header { u64::from(record.lines) } else { 1 }));
+                self.first = Some((first, if is_header { u64::from(record.counted) } else { 1 }));
             }
             if !is_header {
                 let start = self.batch.bytes.len();
@@ -253,17 +253,35 @@ impl Forwarding {
     /// Sends the records to their nodes; `false` if a node has answered, which is with an error.
     fn send(&mut self, input: &[u8]) -> Result<bool> {
         let mut shards = Vec::new();
-        self.keys.shards(&self.batch, &mut shards)?;
+        let Err(refused) = self.keys.shards(&self.batch, &mut shards) else { return self.spread(input, &shards) };
+        // What is wrong in the lines up to this one comes first, and with this one, what Postgres looks at earlier. The
+        // nodes know, once they have them.
+        self.records.truncate(shards.len());
+        if self.spread(input, &shards)? {
+            for lane in &mut self.lanes {
+                lane.flush()?;
+            }
+            let answers = finish(&self.streams(), Ending::Done);
+            return match answers.iter().any(Result::is_err) {
+                true => Err(self.first_error(answers)),
+                false => Err(refused.raise()),
+            };
+        }
+        Ok(false)
+    }
+
+    /// Sends each record to the node of its shard.
+    fn spread(&mut self, input: &[u8], shards: &[u32]) -> Result<bool> {
         let mut used = vec![false; self.lanes.len()];
-        for shard in &shards {
+        for shard in shards {
             used[self.lane_of_shard[*shard as usize]] = true;
         }
         // In the order of the nodes: two that need several must not wait for each other.
         for index in (0..used.len()).filter(|index| used[*index]) {
             self.open(index)?;
         }
-        for ((record, shard), entry) in self.records.iter().zip(shards).zip(&self.batch.entries) {
-            let lane = &mut self.lanes[self.lane_of_shard[shard as usize]];
+        for ((record, shard), entry) in self.records.iter().zip(shards.iter()).zip(&self.batch.entries) {
+            let lane = &mut self.lanes[self.lane_of_shard[*shard as usize]];
             lane.waiting.extend_from_slice(&input[record.bytes.clone()]);
             if let Some((_, map)) = &mut lane.open {
                 map.push(entry.line, record.lines);
@@ -315,6 +333,9 @@ impl Forwarding {
 
     /// An error in the line after the last one read.
     fn placed(&self, error: Error) -> Error {
+        if self.first.is_none() && matches!(self.cut, Cut::Binary) {
+            return error;
+        }
         error.context(format!("{}{}", self.prefix, self.line + 1))
     }
 

@@ -2,7 +2,7 @@
 //!
 //! One crossing into Postgres per batch, not per row: the key's input function and the hash are all that is left of a
 //! row's parsing, and a crossing costs more than both. A key that the input function refuses raises its ERROR with the
-//! line that it stands in, as COPY says it:
+//! line that it stands in, as COPY says it; not at once ([`Refused`]), because something may be wrong in an earlier line:
 //!
 //! ```text
 //! ERROR:  invalid input syntax for type bigint: "x"
@@ -12,13 +12,15 @@
 use crate::catalog::{ColocationGroup, TableId};
 use crate::copy::binary::incorrect_value;
 use crate::copy::field::plain_integer;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::pg::bulk::column_type;
 use crate::pg::guard::boundary;
 use crate::pg::hash::KeyHasher;
 use crate::pg::utility::{raw, tree};
 use pgrx::pg_sys;
+use std::any::Any;
 use std::ffi::{CString, c_char, c_int, c_void};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 unsafe extern "C-unwind" {
     fn errcontext_msg(format: *const c_char, ...) -> c_int;
@@ -65,9 +67,30 @@ pub struct Keys {
     column: CString,
 }
 
+/// A key that its type does not take.
+pub struct Refused(Why);
+
+enum Why {
+    /// An ERROR on its way.
+    Thrown(Box<dyn Any + Send>),
+    /// A binary value of another length.
+    Length(Error),
+}
+
+impl Refused {
+    /// The error, or the ERROR goes on.
+    pub fn raise(self) -> Error {
+        match self.0 {
+            Why::Thrown(panic) => resume_unwind(panic),
+            Why::Length(error) => error,
+        }
+    }
+}
+
 /// What the error callback looks at while a batch is read.
 struct Place {
     keys: *const Keys,
+    index: usize,
     line: u64,
     value: *const c_char,
 }
@@ -111,17 +134,17 @@ impl Keys {
         }
     }
 
-    /// Appends the shard of each key of the batch.
-    pub fn shards(&mut self, batch: &Batch, shards: &mut Vec<u32>) -> Result<()> {
-        let from = shards.len();
-        shards.resize(from + batch.entries.len(), 0);
-        let out = shards[from..].as_mut_ptr();
-        let mut place = Place { keys: self, line: 0, value: std::ptr::null() };
+    /// The shard of each key of the batch. If a key is refused, the shards up to it, and any for its own.
+    pub fn shards(&mut self, batch: &Batch, shards: &mut Vec<u32>) -> std::result::Result<(), Refused> {
+        shards.clear();
+        shards.resize(batch.entries.len(), 0);
+        let out = shards.as_mut_ptr();
+        let mut place = Place { keys: self, index: 0, line: 0, value: std::ptr::null() };
         let place = &raw mut place;
         let keys: *mut Keys = self;
         // SAFETY: the closure owns nothing; `keys`, `batch` and `out` outlive it, and nobody else uses them meanwhile.
         // The callback is taken off the stack again, on an ERROR by `boundary`.
-        let correct = unsafe {
+        let read = catch_unwind(AssertUnwindSafe(|| unsafe {
             boundary(|| {
                 let mut callback = pg_sys::ErrorContextCallback {
                     previous: pg_sys::error_context_stack,
@@ -130,32 +153,43 @@ impl Keys {
                 };
                 pg_sys::error_context_stack = &raw mut callback;
                 let outer = pg_sys::MemoryContextSwitchTo((*keys).memory);
-                let mut correct = true;
+                let mut whole = true;
                 for (index, entry) in batch.entries.iter().enumerate() {
+                    (*place).index = index;
                     (*place).line = entry.line;
-                    let datum = match entry.value {
-                        None => None,
-                        Some((start, length)) => {
-                            let value = batch.bytes.as_ptr().add(start);
-                            (*place).value = value.cast();
-                            let (datum, whole) = (*keys).datum(value, length);
-                            correct &= whole;
-                            Some(datum)
+                    let mut datum = None;
+                    if let Some((start, length)) = entry.value {
+                        let value = batch.bytes.as_ptr().add(start);
+                        (*place).value = value.cast();
+                        datum = Some((*keys).datum(value, length, &mut whole));
+                        if !whole {
+                            break;
                         }
-                    };
+                    }
                     *out.add(index) = (*keys).hasher.shard_within(&(*keys).group, datum).0;
                 }
                 pg_sys::MemoryContextSwitchTo(outer);
                 pg_sys::error_context_stack = callback.previous;
                 pg_sys::MemoryContextReset((*keys).memory);
-                correct
+                whole
             })
+        }));
+        // SAFETY: `place` is a variable of this function.
+        let (index, line) = unsafe { ((*place).index, (*place).line) };
+        let why = match read {
+            Ok(true) => return Ok(()),
+            Ok(false) => {
+                let (table, column) = (self.table.to_string_lossy(), self.column.to_string_lossy());
+                Why::Length(incorrect_value().context(format!("COPY {table}, line {line}, column {column}")))
+            }
+            Err(panic) => Why::Thrown(panic),
         };
-        if correct { Ok(()) } else { Err(incorrect_value()) }
+        shards.truncate(index + 1);
+        Err(Refused(why))
     }
 
     /// The value, and whether its function took all of it.
-    unsafe fn datum(&mut self, value: *const u8, length: usize) -> (pg_sys::Datum, bool) {
+    unsafe fn datum(&mut self, value: *const u8, length: usize, whole: &mut bool) -> pg_sys::Datum {
         // SAFETY: a zero follows the value; an ERROR jumps to the caller's boundary.
         unsafe {
             if self.binary {
@@ -164,7 +198,8 @@ impl Keys {
                 buffer.len = length as i32;
                 buffer.maxlen = length as i32 + 1;
                 let datum = raw::ReceiveFunctionCall(&mut self.input, &mut buffer, self.io_param, self.typmod);
-                return (datum, buffer.cursor == buffer.len);
+                *whole = buffer.cursor == buffer.len;
+                return datum;
             }
             if self.integer != Integer::No
                 && let Some(number) = plain_integer(std::slice::from_raw_parts(value, length))
@@ -175,11 +210,11 @@ impl Keys {
                     _ => Some(pg_sys::Datum::from(number)),
                 };
                 if let Some(datum) = datum {
-                    return (datum, true);
+                    return datum;
                 }
             }
             let text = value.cast_mut().cast();
-            (raw::InputFunctionCall(&mut self.input, text, self.io_param, self.typmod), true)
+            raw::InputFunctionCall(&mut self.input, text, self.io_param, self.typmod)
         }
     }
 
