@@ -34,6 +34,13 @@ pub enum Step {
     End,
 }
 
+/// What is wrong, and in which field, if it is in one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    pub error: Error,
+    pub field: Option<usize>,
+}
+
 /// The length of the header, or `None` before all of it is there.
 pub fn header(input: &[u8], eof: bool) -> Result<Option<usize>> {
     let known = input.len().min(SIGNATURE.len());
@@ -62,8 +69,9 @@ pub fn header(input: &[u8], eof: bool) -> Result<Option<usize>> {
 }
 
 /// What is next: a record has `fields` fields, and the one at `key` is its key.
-pub fn next(input: &[u8], eof: bool, fields: i16, key: usize) -> Result<Step> {
-    let more = || if eof { Err(malformed("unexpected EOF in COPY data")) } else { Ok(Step::More) };
+pub fn next(input: &[u8], eof: bool, fields: i16, key: usize) -> std::result::Result<Step, Fault> {
+    let fault = |message: &str, field| Err(Fault { error: malformed(message), field });
+    let more = |field| if eof { fault("unexpected EOF in COPY data", Some(field)) } else { Ok(Step::More) };
     let Some(count) = input.first_chunk::<2>().map(|b| i16::from_be_bytes(*b)) else {
         // A missing trailer is no fault, a byte of one is none either: that is how Postgres reads it.
         return if eof { Ok(Step::End) } else { Ok(Step::More) };
@@ -72,27 +80,27 @@ pub fn next(input: &[u8], eof: bool, fields: i16, key: usize) -> Result<Step> {
         return Ok(Step::End);
     }
     if count != fields {
-        return Err(malformed(&format!("row field count is {count}, expected {fields}")));
+        return fault(&format!("row field count is {count}, expected {fields}"), None);
     }
     let mut at = 2;
     let mut found = None;
     for field in 0..usize::try_from(count).unwrap_or(0) {
-        let Some(length) = number(input, at) else { return more() };
+        let Some(length) = number(input, at) else { return more(field) };
         at += 4;
         if length == -1 {
             continue;
         }
         if length < 0 {
-            return Err(malformed("invalid field size"));
+            return fault("invalid field size", Some(field));
         }
         let end = at + length as usize;
+        if end > input.len() {
+            return more(field);
+        }
         if field == key {
             found = Some(at..end);
         }
         at = end;
-    }
-    if at > input.len() {
-        return more();
     }
     Ok(Step::Record { end: at, key: found })
 }

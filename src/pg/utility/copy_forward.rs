@@ -51,7 +51,7 @@ pub unsafe fn forward(
             raw::BeginCopyFrom(parse, rel, none, std::ptr::null(), false, Some(empty_input), names, options)
         });
         let binary = matches!(remote.format, Format::Binary);
-        let Some(source) = Source::open(statement, remote.columns, binary)? else {
+        let Some(source) = Source::open(statement, remote.columns.len() as i16, binary)? else {
             boundary(|| raw::EndCopyFrom(checked));
             return Ok(None);
         };
@@ -223,20 +223,22 @@ impl Forwarding {
             self.first = Some((binary::HEADER.to_vec(), 0));
             at = header;
         }
+        let fields = self.remote.columns.len() as i16;
         loop {
-            let (end, key) = match binary::next(&input[at..], eof, self.remote.columns, self.remote.key)? {
-                binary::Step::Record { end, key } => (end, key),
-                binary::Step::More => return Ok((at, false)),
-                binary::Step::End if eof || input.len() > at + binary::TRAILER.len() => {
-                    return if input.len() <= at + binary::TRAILER.len() {
-                        Ok((at, true))
-                    } else {
-                        Err(malformed("received copy data after EOF marker"))
-                    };
-                }
-                // Nothing may follow the trailer.
-                binary::Step::End => return Ok((at, false)),
-            };
+            let (end, key) =
+                match binary::next(&input[at..], eof, fields, self.remote.key).map_err(|f| self.faulty(f))? {
+                    binary::Step::Record { end, key } => (end, key),
+                    binary::Step::More => return Ok((at, false)),
+                    binary::Step::End if eof || input.len() > at + binary::TRAILER.len() => {
+                        return if input.len() <= at + binary::TRAILER.len() {
+                            Ok((at, true))
+                        } else {
+                            Err(malformed("received copy data after EOF marker"))
+                        };
+                    }
+                    // Nothing may follow the trailer.
+                    binary::Step::End => return Ok((at, false)),
+                };
             self.line += 1;
             let start = self.batch.bytes.len();
             let value = key.map(|key| {
@@ -336,7 +338,16 @@ impl Forwarding {
         if self.first.is_none() && matches!(self.cut, Cut::Binary) {
             return error;
         }
-        error.context(format!("{}{}", self.prefix, self.line + 1))
+        let context = error.context.clone().unwrap_or_else(|| format!("{}{}", self.prefix, self.line + 1));
+        error.context(context)
+    }
+
+    /// The error of a binary record, with its column.
+    fn faulty(&self, fault: binary::Fault) -> Error {
+        match fault.field.and_then(|field| self.remote.columns.get(field)) {
+            Some(column) => fault.error.context(format!("{}{}, column {column}", self.prefix, self.line + 1)),
+            None => fault.error,
+        }
     }
 
     fn report(&self) {

@@ -65,7 +65,7 @@ pub struct Remote {
     pub header: Header,
     /// The nodes' statement.
     pub sql: String,
-    pub columns: i16,
+    pub columns: Vec<String>,
     /// The key's place among them, from 0.
     pub key: usize,
 }
@@ -134,7 +134,7 @@ impl Remote {
             };
             let sql =
                 format!("COPY {} ({}) FROM STDIN ({options})", describe::qualified_name(table)?, quoted.join(", "));
-            Ok(Some(Remote { format, header, sql, columns: chosen.len() as i16, key }))
+            Ok(Some(Remote { format, header, sql, columns, key }))
         }
     }
 }
