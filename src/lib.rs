@@ -4,6 +4,7 @@
 pub mod api;
 pub mod catalog;
 pub mod cheap_hash;
+pub mod copy;
 pub mod ddl;
 pub mod error;
 pub mod maintenance;

@@ -10,6 +10,18 @@ use std::rc::{Rc, Weak};
 /// Support function number of a hash operator class's seeded 64-bit hash (`access/hash.h`).
 const HASHEXTENDED_PROC: i16 = 2;
 
+unsafe extern "C-unwind" {
+    /// Without pgrx's wrapper, which costs more than the hashing.
+    #[link_name = "compute_partition_hash_value"]
+    fn raw_partition_hash(
+        columns: i32,
+        functions: *mut pg_sys::FmgrInfo,
+        collations: *const pg_sys::Oid,
+        values: *const pg_sys::Datum,
+        nulls: *const bool,
+    ) -> u64;
+}
+
 /// Hashes key values of one distributed table.
 pub struct KeyHasher {
     function: pg_sys::FmgrInfo,
@@ -144,6 +156,15 @@ impl KeyHasher {
             })
         };
         group.shard_of_hash(hash)
+    }
+
+    /// As [`KeyHasher::shard`], where the caller stands in a `boundary`.
+    ///
+    /// # Safety
+    /// An ERROR jumps; the value is of the hasher's type.
+    pub unsafe fn shard_within(&mut self, group: &ColocationGroup, key: Option<pg_sys::Datum>) -> ShardIndex {
+        let (value, null) = (key.unwrap_or(pg_sys::Datum::from(0)), key.is_none());
+        group.shard_of_hash(raw_partition_hash(1, &mut self.function, &self.collation, &value, &null))
     }
 
     /// The node that holds a key value's row.

@@ -13,6 +13,7 @@
 //! - [`registry`]: which sessions there are, how a node joins the transaction
 //! - [`leases`]: how a session gets its connection from the pool and gives it back
 //! - [`command`]: whole commands, waited for on all nodes together
+//! - [`copy`]: COPY with data that come piece by piece
 //! - [`stream`]: statements whose rows come one by one
 //! - [`outcome`]: statements that commit by themselves
 //! - [`settle`]: bringing connections to rest after a cancel, within a bound
@@ -20,6 +21,7 @@
 //! Commit and rollback are in `pg::transaction`.
 
 pub mod command;
+pub mod copy;
 pub mod leases;
 pub mod outcome;
 pub mod registry;

@@ -1,5 +1,6 @@
 //! What differs between the versions of Postgres for utility statements.
 
+use crate::copy::Marker;
 use crate::error::Result;
 #[cfg(feature = "pg18")]
 use crate::error::{Error, SqlState};
@@ -194,3 +195,7 @@ pub unsafe fn skipped_rows(state: pg_sys::CopyFromState) -> u64 {
         if stops || quiet { 0 } else { (*start).num_errors }
     }
 }
+
+/// What `\.` means to COPY here.
+pub const COPY_MARKER: Marker =
+    Marker { ends_csv: cfg!(not(feature = "pg18")), may_follow_data: cfg!(not(feature = "pg18")) };

@@ -1,6 +1,7 @@
 //! COPY FROM into a distributed table.
 //!
-//! Postgres reads the rows here, with all formats and options, and fills in defaults (so sequences
+//! Mostly the input's bytes go on to the nodes unparsed ([`copy_forward`](super::copy_forward)). Where that would not mean
+//! the same, Postgres reads the rows here, with all formats and options, and fills in defaults (so sequences
 //! are the coordinator's); [`BulkLoader`] sends them to the nodes of their shards, where constraints and
 //! row triggers do their work. An error in the input names its line as usual. COPY into a reference
 //! table is Postgres's own: its trigger writes the copies.
@@ -11,6 +12,7 @@ use crate::pg::bulk::BulkLoader;
 use crate::pg::guard::boundary;
 use crate::pg::report;
 use crate::pg::utility::compat;
+use crate::pg::utility::copy_forward::forward;
 use crate::pg::utility::{Call, raw, relation, tree};
 use pgrx::pg_sys;
 use std::ffi::CStr;
@@ -30,7 +32,13 @@ pub fn run(call: &Call, map: &ClusterMap) -> Result<bool> {
             return Ok(false);
         };
         check_source(statement)?;
-        let mut input = Input::open(call, statement)?;
+        let target = Target::open(call, statement)?;
+        if let Some(rows) = forward(map, TableId(table.id.0), statement, &target)? {
+            pg_sys::relation_close(target.rel, pg_sys::NoLock as _);
+            complete(call, rows);
+            return Ok(true);
+        }
+        let mut input = Input::open(statement, target)?;
         let columns = input.columns();
         let mut loader = BulkLoader::new(map, TableId(table.id.0), &columns)?;
         while let Some((values, nulls)) = input.next()? {
@@ -38,12 +46,20 @@ pub fn run(call: &Call, map: &ClusterMap) -> Result<bool> {
         }
         let rows = loader.finish()?;
         input.close();
+        complete(call, rows);
+    }
+    Ok(true)
+}
+
+/// The command tag.
+unsafe fn complete(call: &Call, rows: u64) {
+    // SAFETY: where the caller wants to know, there is room for it.
+    unsafe {
         if !call.completion.is_null() {
             (*call.completion).commandTag = pg_sys::CommandTag::CMDTAG_COPY;
             (*call.completion).nprocessed = rows;
         }
     }
-    Ok(true)
 }
 
 /// Who may read files and run programs, in Postgres's words.
@@ -67,6 +83,14 @@ unsafe fn check_source(statement: *mut pg_sys::CopyStmt) -> Result<()> {
     }
 }
 
+/// The table, with the lock and the rights that COPY takes.
+pub struct Target {
+    pub rel: pg_sys::Relation,
+    pub parse: *mut pg_sys::ParseState,
+    /// The WHERE clause.
+    pub filter: *mut pg_sys::List,
+}
+
 /// The rows of the source, one by one.
 struct Input {
     rel: pg_sys::Relation,
@@ -81,9 +105,9 @@ struct Input {
     context: Box<pg_sys::ErrorContextCallback>,
 }
 
-impl Input {
-    /// Checks what Postgres checks, in its order, and opens the source.
-    unsafe fn open(call: &Call, statement: *mut pg_sys::CopyStmt) -> Result<Input> {
+impl Target {
+    /// Checks what Postgres checks, in its order.
+    unsafe fn open(call: &Call, statement: *mut pg_sys::CopyStmt) -> Result<Target> {
         // SAFETY: everything is palloc'd and lives as long as the statement; closures own nothing.
         unsafe {
             let (query, relation) = (call.query, (*statement).relation);
@@ -111,6 +135,18 @@ impl Input {
             if pg_sys::XactReadOnly {
                 boundary(|| raw::PreventCommandIfReadOnly(c"COPY FROM".as_ptr()));
             }
+            Ok(Target { rel, parse, filter })
+        }
+    }
+}
+
+impl Input {
+    /// Opens the source.
+    unsafe fn open(statement: *mut pg_sys::CopyStmt, target: Target) -> Result<Input> {
+        // SAFETY: everything is palloc'd and lives as long as the statement; closures own nothing.
+        unsafe {
+            let Target { rel, parse, filter } = target;
+            let names = (*statement).attlist;
             let (file, program, options) = ((*statement).filename, (*statement).is_program, (*statement).options);
             let none = std::ptr::null_mut();
             let state = boundary(|| raw::BeginCopyFrom(parse, rel, none, file, program, None, names, options));

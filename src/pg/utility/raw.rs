@@ -76,4 +76,38 @@ unsafe extern "C-unwind" {
     pub fn EndCopyFrom(state: pg_sys::CopyFromState);
     pub fn CopyFromErrorCallback(argument: *mut c_void);
     pub fn aclcheck_error(result: pg_sys::AclResult::Type, kind: pg_sys::ObjectType::Type, name: *const c_char);
+    pub fn ProcessCopyOptions(
+        state: *mut pg_sys::ParseState,
+        options_out: *mut pg_sys::CopyFormatOptions,
+        is_from: bool,
+        options: *mut pg_sys::List,
+    );
+    pub fn build_column_default(rel: pg_sys::Relation, attno: c_int) -> *mut pg_sys::Node;
+    pub fn InputFunctionCall(
+        function: *mut pg_sys::FmgrInfo,
+        text: *mut c_char,
+        io_param: Oid,
+        typmod: i32,
+    ) -> pg_sys::Datum;
+    pub fn ReceiveFunctionCall(
+        function: *mut pg_sys::FmgrInfo,
+        buffer: pg_sys::StringInfo,
+        io_param: Oid,
+        typmod: i32,
+    ) -> pg_sys::Datum;
+    pub fn OpenPipeStream(command: *const c_char, mode: *const c_char) -> *mut pg_sys::FILE;
+    pub fn pq_startmsgread();
+    pub fn pq_getbyte() -> c_int;
+    pub fn pq_getmessage(message: pg_sys::StringInfo, most: c_int) -> c_int;
+    pub fn pq_beginmessage(message: pg_sys::StringInfo, kind: c_char);
+    pub fn pq_sendbytes(message: pg_sys::StringInfo, data: *const c_void, length: c_int);
+    pub fn pq_endmessage(message: pg_sys::StringInfo);
+    pub static PqCommMethods: *const ClientMethods;
+}
+
+/// The beginning of `PQcommMethods` (libpq/libpq.h).
+#[repr(C)]
+pub struct ClientMethods {
+    comm_reset: unsafe extern "C-unwind" fn(),
+    pub flush: unsafe extern "C-unwind" fn() -> c_int,
 }

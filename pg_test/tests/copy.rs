@@ -1,0 +1,296 @@
+//! COPY FROM whose records go to the nodes unparsed: the same rows, errors and line numbers as on one server.
+
+use pg_test::harness::{Answer, Cluster, Pair, Plain, Reply, Session};
+use std::io::Write;
+
+const TABLE: &str = "CREATE TABLE t (v int, id int, note text, w text DEFAULT 'w', CHECK (v <> 13))";
+
+struct Servers {
+    plain: Plain,
+    cluster: Cluster,
+}
+
+fn start(nodes: usize, table: &str, key: &str) -> Servers {
+    let servers = Servers { plain: Plain::start(), cluster: Cluster::start(nodes) };
+    servers.plain.client().batch_execute(table).expect(table);
+    let mut here = servers.cluster.client();
+    here.batch_execute(table).expect(table);
+    here.batch_execute(&format!("SELECT sharding.distribute_table('t', '{key}', 8)")).expect("distribute");
+    servers
+}
+
+impl Servers {
+    fn pair(&self) -> Pair {
+        Pair::new(self.plain.server(), self.cluster.coordinator())
+    }
+}
+
+/// An error without what only a cluster says: SQLSTATE, message, DETAIL, HINT, CONTEXT.
+fn failure(replies: &[Reply]) -> Option<(String, String, String)> {
+    replies.iter().find_map(|reply| match &reply.answer {
+        Answer::Failed { code, message, more } => {
+            let more: Vec<&str> = more.lines().filter(|line| !line.contains("node \"")).map(str::trim_end).collect();
+            // A partition's name is in the message of a constraint that it has.
+            let message = message.replace("t_0", "t");
+            Some((code.clone(), message, more.join("\n")))
+        }
+        _ => None,
+    })
+}
+
+/// The same answer, words and rows on both.
+#[track_caller]
+fn same(pair: &mut Pair, sql: &str, input: &[u8]) {
+    pair.both("BEGIN");
+    let (left, right): (&mut Session, &mut Session) = pair.sessions();
+    let (left, right) = (left.run_with_input(sql, Some(input)), right.run_with_input(sql, Some(input)));
+    let shown = String::from_utf8_lossy(&input[..input.len().min(200)]);
+    assert_eq!(failure(&left), failure(&right), "{sql}\n{shown}");
+    assert_eq!(left.last().map(Reply::tag), right.last().map(Reply::tag), "{sql}\n{shown}");
+    if failure(&left).is_none() {
+        pair.same("SELECT * FROM t");
+    }
+    pair.both("ROLLBACK");
+}
+
+#[test]
+fn text_reads_as_on_one_server() {
+    let servers = start(2, TABLE, "id");
+    let mut pair = servers.pair();
+    let inputs: &[&[u8]] = &[
+        b"",
+        b"1\t1\ta\n2\t2\tb\n",
+        b"1\t1\ta\r\n2\t2\tb\r\n",
+        b"1\t1\ta\r2\t2\tb\r",
+        b"1\t1\ta\n2\t2\tb",
+        b"1\t\\N\ta\n\\N\t2\t\\N\n",
+        b"1\t1\ta\\\nb\n2\t\\x32\t\\.x\n",
+        b"1\t1\ta\\\tb\\\\\n2\t\\0612\tx\n",
+        b"1\t1\ta\n\\.\nignored\n",
+        b"\\.\n",
+        b"1\t1\ta\\.\n2\t2\tb\n",
+        b"1\t1\ta\n\\.x\n",
+        b"1\t1\ta\n\\.",
+        b"1\t1\ta\n\\.\r\n",
+        b"1\t1\ta\rb\n2\t2\tb\n",
+        b"1\t1\ta\n2\t2\tb\rc\n3\t3\tc\n",
+        b"1\t1\ta\r\n2\t2\tb\n3\t3\tc\r\n",
+        b"1\t1\ta\n2\tx\tb\n",
+        b"1\t1\ta\n2\t99999999999\tb\n",
+        b"1\t1\ta\n2\t 3\tb\n",
+        b"1\t1\ta\nx\t2\tb\n3\t3\tc\n",
+        b"1\t1\ta\n2\t2\n3\t3\tc\n",
+        b"1\t1\ta\n2\n3\t3\tc\n",
+        b"1\t1\ta\n\n3\t3\tc\n",
+        b"1\t1\ta\n2\t2\tb\tc\n",
+        b"1\t1\t\xff\n",
+        b"1\t1\ta\\0\n",
+        b"1\t1\ta\\",
+        b"1\t1\ta\n2\t\\0\tb\n",
+    ];
+    for input in inputs {
+        same(&mut pair, "COPY t (v, id, note) FROM STDIN", input);
+    }
+    same(&mut pair, "COPY t (v, id, note) FROM STDIN (DELIMITER '|', NULL '-')", b"1|1|a\n-|-|-\n2|2|\\-\n3|3|a\\|b\n");
+    same(&mut pair, "COPY t (id) FROM STDIN (NULL '')", b"1\n\n2\n");
+    for header in ["HEADER", "HEADER match"] {
+        let sql = format!("COPY t (v, id, note) FROM STDIN ({header})");
+        let inputs: &[&[u8]] = &[
+            b"",
+            b"v\tid\tnote\n",
+            b"v\tid\tnote\n1\t1\ta\n",
+            b"v\tid\n1\t1\ta\n",
+            b"v\tid\tx\n1\t1\ta\n",
+            b"v\tid\tnote",
+            b"v\tid\tnote\nx\t1\ta\n",
+        ];
+        for input in inputs {
+            same(&mut pair, &sql, input);
+        }
+    }
+}
+
+#[test]
+fn csv_reads_as_on_one_server() {
+    let servers = start(3, TABLE, "id");
+    let mut pair = servers.pair();
+    let inputs: &[&[u8]] = &[
+        b"1,1,a\n2,2,b\n",
+        b"1,\"1\",\"a\nb\"\n2,2,\"c\"\"d\"\n",
+        b"1,1,\"a\r\nb\"\r\n2,2,b\r\n",
+        b"1,,a\n,2,\n3,\"3\",\"\"\n",
+        b"1,1,a\n\\.\nignored\n",
+        b"1,1,a\n\\.x,2,b\n",
+        b"1,1,a\"b,c\"d\n2,\"2\"0,x\n",
+        b"1,1,\"a\n2,2,b\n",
+        b"1,\"1,a\n2,2,b\n",
+        b"1,1,a\n2,x,b\n",
+        b"1,1,\"a\nb\"\nx,2,b\n",
+        b"1,1,a\rb\n2,2,b\n",
+        b"1,1,a\n2,2,b\rc\n",
+        b"1,1,a\n2,2\n",
+        b"1,1,a\n2,2,b,c\n",
+        b"1,1,a\n\n",
+    ];
+    for input in inputs {
+        same(&mut pair, "COPY t (v, id, note) FROM STDIN (FORMAT csv)", input);
+    }
+    let odd = "COPY t (v, id, note) FROM STDIN (FORMAT csv, DELIMITER ';', QUOTE '''', ESCAPE '\\', NULL 'nil')";
+    same(&mut pair, odd, b"1;'1';'it\\'s'\nnil;nil;'nil'\n3;3;'a\\\\'\n4;4;\\x\n");
+    let forced = "COPY t (v, id, note) FROM STDIN (FORMAT csv, NULL '0', FORCE_NULL (id), FORCE_NOT_NULL (note))";
+    same(&mut pair, forced, b"1,\"0\",0\n2,0,\"0\"\n0,3,x\n");
+    let forced = "COPY t (v, id, note) FROM STDIN (FORMAT csv, NULL '0', FORCE_NOT_NULL (id), FORCE_NULL (note))";
+    same(&mut pair, forced, b"1,\"0\",0\n2,0,\"0\"\n0,3,x\n");
+    for header in ["HEADER", "HEADER match"] {
+        let sql = format!("COPY t (v, id, note) FROM STDIN (FORMAT csv, {header})");
+        for input in
+            [&b"v,id,note\n1,1,a\n"[..], b"\"v\",\"id\",\"note\"\r\n1,1,a\r\n", b"v,id,\"a\nb\"\n1,1,a\nx,1,a\n"]
+        {
+            same(&mut pair, &sql, input);
+        }
+    }
+    for wrong in ["FORCE_NULL (w)", "DELIMITER 'ab'", "FORMAT csv, QUOTE 'ab'", "HEADER 2", "nonsense", "ENCODING 'x'"]
+    {
+        same(&mut pair, &format!("COPY t (v, id, note) FROM STDIN ({wrong})"), b"1\t1\ta\n");
+    }
+}
+
+#[test]
+fn binary_reads_as_on_one_server() {
+    let servers = start(2, TABLE, "id");
+    let mut pair = servers.pair();
+    const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
+    let row = |fields: &[Option<&[u8]>]| {
+        let mut row = (fields.len() as i16).to_be_bytes().to_vec();
+        for field in fields {
+            row.extend(field.map_or(-1, |field| field.len() as i32).to_be_bytes());
+            row.extend(field.unwrap_or_default());
+        }
+        row
+    };
+    let one = row(&[Some(&[0, 0, 0, 1]), Some(&[0, 0, 0, 1]), Some(b"a")]);
+    let null = row(&[None, None, None]);
+    let all = |parts: &[&[u8]]| parts.concat();
+    let inputs = [
+        all(&[HEADER, &one, &null, b"\xff\xff"]),
+        all(&[HEADER, &one, &null]),
+        all(&[b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\x02xx", &one, b"\xff\xff"]),
+        all(&[b"not at all, not at all"]),
+        all(&[b"PGCOPY\n\xff\r\n\0\0\x01\0\0\0\0\0\0", &one]),
+        all(&[HEADER, &one, &one[..9]]),
+        all(&[HEADER, &one, &row(&[None])]),
+        all(&[HEADER, &one, b"\xff\xff\0"]),
+        all(&[HEADER, &one, &row(&[None, Some(&[0, 1]), None])]),
+        all(&[HEADER, &one, &row(&[None, Some(&[0, 0, 0, 0, 1]), None])]),
+        all(&[HEADER, &one, &row(&[Some(&[0, 1]), None, None])]),
+        Vec::new(),
+    ];
+    for input in inputs {
+        same(&mut pair, "COPY t (v, id, note) FROM STDIN (FORMAT binary)", &input);
+    }
+}
+
+#[test]
+fn errors_name_the_line_of_the_input() {
+    let servers = start(2, TABLE, "id");
+    let mut pair = servers.pair();
+    let mut session = servers.cluster.session();
+    let mut input: Vec<u8> = (1..=50_000).flat_map(|i| format!("{i},{i},\"row\n{i}\"\n").into_bytes()).collect();
+    input.extend_from_slice(b"x,7,late\n");
+    input.extend((1..=50_000).flat_map(|i| format!("{i},{i},after\n").into_bytes()));
+    let sql = "COPY t (v, id, note) FROM STDIN (FORMAT csv)";
+    // Row 13 of 1..=50,000 is against the CHECK.
+    pair.both("ALTER TABLE t DROP CONSTRAINT t_v_check");
+    same(&mut pair, sql, &input);
+    let replies = session.run_with_input(sql, Some(&input));
+    let Some(Answer::Failed { code, more, .. }) = replies.last().map(|reply| &reply.answer) else {
+        panic!("{replies:?}")
+    };
+    assert_eq!(code, "22P02");
+    // Lines within the first record count by CR, as long as nothing else is known.
+    assert!(more.contains("COPY t, line 100000, column v: \"x\"") && more.contains("node \"n"), "{more}");
+    assert_eq!(session.rows("SELECT count(*) FROM t"), [[Some("0".to_owned())]]);
+    // The first of several faults, wherever they are.
+    let sql = "COPY t (v, id, note) FROM STDIN (FORMAT csv)";
+    let input: Vec<u8> = (1..=2000)
+        .flat_map(|i| if i % 500 == 3 { format!("x{i},{i},a\n") } else { format!("{i},{i},a\n") }.into_bytes())
+        .collect();
+    let replies = session.run_with_input(sql, Some(&input));
+    let Some(Answer::Failed { message, more, .. }) = replies.last().map(|reply| &reply.answer) else { panic!() };
+    assert!(message.contains("\"x3\"") && more.contains("line 3, column v"), "{message} {more}");
+}
+
+#[test]
+fn keys_of_many_types() {
+    let servers = start(2, "CREATE TABLE t (id int, n int)", "id");
+    let mut pair = servers.pair();
+    for (kind, values) in [
+        (
+            "bigint",
+            "9223372036854775807\n-9223372036854775808\n12\n+7\n 8 \n0\n-0\n123456789012345678\n1234567890123456789\n",
+        ),
+        ("smallint", "32767\n-32768\n0012\n"),
+        ("text", "a\nb\\tc\n\\x41\n\\N\n\n東京\n"),
+        ("varchar(3)", "abc\nab \n"),
+        ("char(5)", "abc\nabc  \n"),
+        ("numeric(8,2)", "1.005\n1\n1e2\nNaN\n"),
+        ("uuid", "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11\n{A0EEBC999C0B4EF8BB6D6BB9BD380A12}\n"),
+        ("date", "2024-02-29\nFeb 1, 2024\ninfinity\n"),
+        ("timestamptz", "2024-02-29 12:00+02\n2024-02-29 12:00\n"),
+    ] {
+        pair.both(&format!("DROP TABLE t; CREATE TABLE t (n int, id {kind}); ALTER TABLE t DROP COLUMN n"));
+        pair.right("SELECT sharding.distribute_table('t', 'id', 8)");
+        same(&mut pair, "COPY t FROM STDIN", values.as_bytes());
+        same(&mut pair, "COPY t (id) FROM STDIN (FORMAT csv)", values.replace('\\', "/").as_bytes());
+        same(&mut pair, "COPY t FROM STDIN (NULL 'nothing')", b"this is none of them\n");
+    }
+}
+
+#[test]
+fn files_programs_and_what_is_left_to_postgres() {
+    let servers = start(2, TABLE, "id");
+    let mut pair = servers.pair();
+    let path = std::env::temp_dir().join(format!("sharding-copy-{}.csv", std::process::id()));
+    let mut file = std::fs::File::create(&path).expect("a file");
+    for i in 0..20_000 {
+        writeln!(file, "{},{i},\"note {i}\"", if i == 13 { 0 } else { i % 7 }).expect("written");
+    }
+    let name = path.display();
+    for sql in [
+        format!("COPY t (v, id, note) FROM '{name}' (FORMAT csv)"),
+        format!("COPY t (v, id, note) FROM PROGRAM 'cat {name}' (FORMAT csv)"),
+        "COPY t (v, id, note) FROM PROGRAM 'exit 3' (FORMAT csv)".to_owned(),
+        "COPY t (v, id, note) FROM PROGRAM 'yes 1,1,a | head -n 100; printf \"\\\\\\\\.\\n\"; yes' (FORMAT csv)"
+            .to_owned(),
+        format!("COPY t (v, id, note) FROM '{name}.missing' (FORMAT csv)"),
+        "COPY t (v, id, note) FROM '/tmp' (FORMAT csv)".to_owned(),
+        format!("COPY t (v, id, note) FROM '{name}' (FORMAT csv) WHERE id % 2 = 0"),
+        format!("COPY t (v, id, note) FROM '{name}' (FORMAT csv, ENCODING 'LATIN1')"),
+        format!("COPY t (v, note, id) FROM '{name}' (FORMAT csv)"),
+    ] {
+        same(&mut pair, &sql, b"");
+    }
+    std::fs::remove_file(&path).expect("removed");
+    // A default that only the coordinator can tell.
+    pair.both("CREATE SEQUENCE s; ALTER TABLE t ALTER w SET DEFAULT 'from ' || nextval('s')");
+    same(&mut pair, "COPY t (v, id) FROM STDIN", b"1\t1\n2\t2\n");
+    same(&mut pair, "COPY t (v, id, w) FROM STDIN", b"1\t1\tx\n2\t2\ty\n");
+}
+
+#[test]
+fn a_client_that_gives_up_leaves_nothing() {
+    let servers = start(2, TABLE, "id");
+    let mut client = servers.cluster.client();
+    let mut writer = client.copy_in("COPY t (v, id, note) FROM STDIN").expect("copy");
+    for i in 0..100_000 {
+        writeln!(writer, "{}\t{i}\tnote", i % 7).expect("written");
+    }
+    drop(writer);
+    assert_eq!(client.query_one("SELECT count(*) FROM t", &[]).expect("count").get::<_, i64>(0), 0);
+    let mut writer = client.copy_in("COPY t (v, id, note) FROM STDIN").expect("copy");
+    for i in 0..100_000 {
+        writeln!(writer, "{}\t{i}\tnote", i % 7).expect("written");
+    }
+    assert_eq!(writer.finish().expect("finished"), 100_000);
+    assert_eq!(client.query_one("SELECT count(*) FROM t", &[]).expect("count").get::<_, i64>(0), 100_000);
+}

@@ -1,0 +1,370 @@
+//! COPY FROM of raw bytes: the input is cut into records, each goes unparsed to the node of its key.
+//!
+//! ```text
+//! source -> records with their keys -> shards, a batch at a time -> a COPY per node, all at once
+//! ```
+//!
+//! What makes the answer right is on the nodes: their COPY parses every field, routes the row by its own partitions and
+//! refuses what is not theirs. A node's error gets the input's line number; of several nodes' errors the first line's is raised.
+//! [`copy_remote`](super::copy_remote) says when this is done.
+
+use crate::catalog::{ClusterMap, NodeId, TableId};
+use crate::copy::line_map::{LineMap, line_in};
+use crate::copy::lines::{Lines, Step, malformed};
+use crate::copy::{Key, binary, field};
+use crate::error::{Error, Result, SqlState, sqlstate};
+use crate::pg::guard::boundary;
+use crate::pg::session::copy::{CopyStream, Ending, finish, make_room};
+use crate::pg::utility::copy_from::Target;
+use crate::pg::utility::copy_keys::{Batch, Entry, Keys};
+use crate::pg::utility::copy_remote::{Format, Header, Remote};
+use crate::pg::utility::copy_source::Source;
+use crate::pg::utility::{raw, tree};
+use pgrx::pg_sys;
+use std::ffi::{c_int, c_void};
+use std::ops::Range;
+
+/// What is collected for a node before it goes into its queue.
+const PIECE: usize = 32 * 1024;
+/// The largest record, as for Postgres's own buffers.
+const LARGEST: usize = 0x3fff_ffff;
+
+/// Copies the rows on; their number, or `None` if they have to be parsed here.
+///
+/// # Safety
+/// The statement lives, the target is open.
+pub unsafe fn forward(
+    map: &ClusterMap,
+    table: TableId,
+    statement: *mut pg_sys::CopyStmt,
+    target: &Target,
+) -> Result<Option<u64>> {
+    // SAFETY: as the caller promises; closures own nothing.
+    unsafe {
+        let Some((group, key_attno)) = map.distribution(table) else { return Ok(None) };
+        let Some(remote) = Remote::of(statement, target, table, key_attno)? else { return Ok(None) };
+        let keys = Keys::new(target.rel, group, key_attno, matches!(remote.format, Format::Binary))?;
+        // Postgres checks what is left to check, and shows the progress.
+        let (parse, rel, none) = (target.parse, target.rel, std::ptr::null_mut());
+        let (names, options) = ((*statement).attlist, (*statement).options);
+        let checked = boundary(|| {
+            raw::BeginCopyFrom(parse, rel, none, std::ptr::null(), false, Some(empty_input), names, options)
+        });
+        let binary = matches!(remote.format, Format::Binary);
+        let Some(source) = Source::open(statement, remote.columns.len() as i16, binary)? else {
+            boundary(|| raw::EndCopyFrom(checked));
+            return Ok(None);
+        };
+        pg_sys::pgstat_progress_update_param(pg_sys::PROGRESS_COPY_TYPE as i32, i64::from(source.progress_type()));
+        pg_sys::pgstat_progress_update_param(pg_sys::PROGRESS_COPY_BYTES_TOTAL as i32, source.size() as i64);
+        let table = tree::text(pg_sys::get_rel_name((*rel).rd_id));
+        let nodes = group.nodes();
+        let lane = |node: &NodeId| nodes.iter().position(|n| n == node).unwrap_or(0);
+        let cut = match &remote.format {
+            Format::Text(style, marker) => Cut::Text(Lines::new(style, *marker)),
+            Format::Binary => Cut::Binary,
+        };
+        let copy = Forwarding {
+            lane_of_shard: group.shards.iter().map(lane).collect(),
+            lanes: nodes.iter().map(|node| Lane { node: *node, open: None, waiting: Vec::new() }).collect(),
+            remote,
+            source,
+            cut,
+            keys,
+            batch: Batch::default(),
+            records: Vec::new(),
+            prefix: format!("COPY {table}, line "),
+            first: None,
+            line: 0,
+            rows: 0,
+            bytes: 0,
+        };
+        let rows = copy.run()?;
+        boundary(|| raw::EndCopyFrom(checked));
+        Ok(Some(rows))
+    }
+}
+
+/// An input for checks: in binary, the header is read at once.
+unsafe extern "C-unwind" fn empty_input(out: *mut c_void, _least: c_int, most: c_int) -> c_int {
+    let count = binary::HEADER.len().min(most.max(0) as usize);
+    // SAFETY: there is room for `most` bytes.
+    unsafe { std::ptr::copy_nonoverlapping(binary::HEADER.as_ptr(), out.cast(), count) };
+    count as c_int
+}
+
+struct Forwarding {
+    remote: Remote,
+    source: Source,
+    cut: Cut,
+    keys: Keys,
+    /// The records of the piece of input at hand, and their keys.
+    records: Vec<Record>,
+    batch: Batch,
+    lanes: Vec<Lane>,
+    lane_of_shard: Vec<usize>,
+    /// How a CONTEXT that names a line begins.
+    prefix: String,
+    /// What every node gets before its rows, once that is known, and the lines of it.
+    first: Option<(Vec<u8>, u64)>,
+    /// The last line read.
+    line: u64,
+    rows: u64,
+    bytes: u64,
+}
+
+/// How the input is cut.
+enum Cut {
+    Text(Lines),
+    Binary,
+}
+
+/// A node's part.
+struct Lane {
+    node: NodeId,
+    open: Option<(CopyStream, LineMap)>,
+    waiting: Vec<u8>,
+}
+
+/// A record of the piece of input, and the lines it takes.
+struct Record {
+    bytes: Range<usize>,
+    lines: u32,
+}
+
+impl Forwarding {
+    fn run(mut self) -> Result<u64> {
+        let mut input = Vec::new();
+        let (mut used, mut more, mut ended) = (0, true, false);
+        while !ended {
+            input.drain(..used);
+            if input.len() > LARGEST {
+                return Err(self.placed(Error::new(SqlState::new("54000"), "a row of the input is too long")));
+            }
+            if more {
+                let before = input.len();
+                more = self.source.read(&mut input)?;
+                self.bytes += (input.len() - before) as u64;
+            }
+            (used, ended) = self.cut(&input, !more).map_err(|error| self.placed(error))?;
+            if !self.send(&input)? {
+                return Err(self.nodes_error(Ending::Failed));
+            }
+            self.report();
+        }
+        if self.remote.header == Header::Matched && self.lanes.iter().all(|lane| lane.open.is_none()) {
+            // A node compares the names also if no row follows.
+            self.open(0)?;
+        }
+        let trailer = if matches!(self.cut, Cut::Binary) { binary::TRAILER } else { b"" };
+        for lane in &mut self.lanes {
+            lane.waiting.extend_from_slice(trailer);
+            lane.flush()?;
+        }
+        self.source.close(!more)?;
+        let answers = finish(&self.streams(), Ending::Done);
+        let rows = answers.iter().flatten().sum();
+        if answers.iter().any(Result::is_err) {
+            return Err(self.first_error(answers));
+        }
+        self.keys.close();
+        Ok(rows)
+    }
+
+    /// Notes the records of a piece of input. How much of it they take, and whether the data are at their end.
+    fn cut(&mut self, input: &[u8], eof: bool) -> Result<(usize, bool)> {
+        self.records.clear();
+        self.batch.bytes.clear();
+        self.batch.entries.clear();
+        match self.cut {
+            Cut::Text(_) => self.cut_text(input, eof),
+            Cut::Binary => self.cut_binary(input, eof),
+        }
+    }
+
+    fn cut_text(&mut self, input: &[u8], eof: bool) -> Result<(usize, bool)> {
+        let (Cut::Text(lines), Format::Text(style, _)) = (&mut self.cut, &self.remote.format) else {
+            return Ok((input.len(), true));
+        };
+        let mut at = 0;
+        loop {
+            let rest = &input[at..];
+            let record = match lines.next(rest, eof)? {
+                Step::Record(record) => record,
+                Step::More => return Ok((at, false)),
+                Step::End => return Ok((at, true)),
+            };
+            self.line += u64::from(record.counted);
+            let is_header = self.first.is_none() && self.remote.header != Header::None;
+            if self.first.is_none() {
+                // An empty line where the input has no header: it says how lines end.
+                let mut first = if is_header { rest[..record.content].to_vec() } else { Vec::new() };
+                first.extend_from_slice(lines.newline().bytes());
+                self.first = Some((first, if is_header { u64::from(record.counted) } else { 1 }));
+            }
+            if !is_header {
+                let start = self.batch.bytes.len();
+                let key = field::key(style, &rest[..record.content], self.remote.key, &mut self.batch.bytes);
+                let length = self.batch.bytes.len() - start;
+                self.batch.bytes.push(0);
+                // A malformed record goes where NULL goes, to be refused.
+                let value = (key == Key::Value).then_some((start, length));
+                self.batch.entries.push(Entry { value, line: self.line });
+                self.records.push(Record { bytes: at..at + record.end, lines: record.lines });
+            }
+            at += record.end;
+        }
+    }
+
+    fn cut_binary(&mut self, input: &[u8], eof: bool) -> Result<(usize, bool)> {
+        let mut at = 0;
+        if self.first.is_none() {
+            let Some(header) = binary::header(input, eof)? else { return Ok((0, false)) };
+            self.first = Some((binary::HEADER.to_vec(), 0));
+            at = header;
+        }
+        let fields = self.remote.columns.len() as i16;
+        loop {
+            let (end, key) =
+                match binary::next(&input[at..], eof, fields, self.remote.key).map_err(|f| self.faulty(f))? {
+                    binary::Step::Record { end, key } => (end, key),
+                    binary::Step::More => return Ok((at, false)),
+                    binary::Step::End if eof || input.len() > at + binary::TRAILER.len() => {
+                        return if input.len() <= at + binary::TRAILER.len() {
+                            Ok((at, true))
+                        } else {
+                            Err(malformed("received copy data after EOF marker"))
+                        };
+                    }
+                    // Nothing may follow the trailer.
+                    binary::Step::End => return Ok((at, false)),
+                };
+            self.line += 1;
+            let start = self.batch.bytes.len();
+            let value = key.map(|key| {
+                self.batch.bytes.extend_from_slice(&input[at + key.start..at + key.end]);
+                (start, key.len())
+            });
+            self.batch.bytes.push(0);
+            self.batch.entries.push(Entry { value, line: self.line });
+            self.records.push(Record { bytes: at..at + end, lines: 1 });
+            at += end;
+        }
+    }
+
+    /// Sends the records to their nodes; `false` if a node has answered, which is with an error.
+    fn send(&mut self, input: &[u8]) -> Result<bool> {
+        let mut shards = Vec::new();
+        let Err(refused) = self.keys.shards(&self.batch, &mut shards) else { return self.spread(input, &shards) };
+        // What is wrong in the lines up to this one comes first, and with this one, what Postgres looks at earlier. The
+        // nodes know, once they have them.
+        self.records.truncate(shards.len());
+        if self.spread(input, &shards)? {
+            for lane in &mut self.lanes {
+                lane.flush()?;
+            }
+            let answers = finish(&self.streams(), Ending::Done);
+            return match answers.iter().any(Result::is_err) {
+                true => Err(self.first_error(answers)),
+                false => Err(refused.raise()),
+            };
+        }
+        Ok(false)
+    }
+
+    /// Sends each record to the node of its shard.
+    fn spread(&mut self, input: &[u8], shards: &[u32]) -> Result<bool> {
+        let mut used = vec![false; self.lanes.len()];
+        for shard in shards {
+            used[self.lane_of_shard[*shard as usize]] = true;
+        }
+        // In the order of the nodes: two that need several must not wait for each other.
+        for index in (0..used.len()).filter(|index| used[*index]) {
+            self.open(index)?;
+        }
+        for ((record, shard), entry) in self.records.iter().zip(shards.iter()).zip(&self.batch.entries) {
+            let lane = &mut self.lanes[self.lane_of_shard[*shard as usize]];
+            lane.waiting.extend_from_slice(&input[record.bytes.clone()]);
+            if let Some((_, map)) = &mut lane.open {
+                map.push(entry.line, record.lines);
+            }
+            if lane.waiting.len() >= PIECE {
+                lane.flush()?;
+            }
+        }
+        self.rows += self.records.len() as u64;
+        Ok(!make_room(&self.streams()))
+    }
+
+    fn open(&mut self, index: usize) -> Result<()> {
+        let lane = &mut self.lanes[index];
+        if lane.open.is_none() {
+            let stream = CopyStream::open(lane.node, &self.remote.sql)?;
+            let (first, lines) = self.first.as_ref().map_or((&b""[..], 0), |(first, lines)| (first, *lines));
+            stream.push(first)?;
+            lane.open = Some((stream, LineMap::new(lines)));
+        }
+        Ok(())
+    }
+
+    fn streams(&self) -> Vec<&CopyStream> {
+        self.lanes.iter().filter_map(|lane| lane.open.as_ref().map(|(stream, _)| stream)).collect()
+    }
+
+    /// What the nodes that have answered say is wrong; the others are stopped.
+    fn nodes_error(&self, ending: Ending) -> Error {
+        let streams = self.streams();
+        let answered: Vec<bool> = streams.iter().map(|stream| stream.has_answered()).collect();
+        let answers = finish(&streams, ending).into_iter().zip(answered);
+        self.first_error(answers.map(|(answer, counts)| if counts { answer } else { Ok(0) }).collect())
+    }
+
+    /// Of the nodes' errors the one of the earliest line, with the input's line numbers.
+    fn first_error(&self, answers: Vec<Result<u64>>) -> Error {
+        let maps = self.lanes.iter().filter_map(|lane| lane.open.as_ref().map(|(_, map)| map));
+        let errors = answers.into_iter().zip(maps).filter_map(|(answer, map)| {
+            let mut error = answer.err()?;
+            error.context = error.context.map(|context| map.translate(&context, &self.prefix));
+            Some(error)
+        });
+        let line = |error: &Error| error.context.as_deref().and_then(|c| line_in(c, &self.prefix)).unwrap_or(u64::MAX);
+        errors
+            .min_by_key(line)
+            .unwrap_or_else(|| Error::new(sqlstate::INTERNAL, "a node ended COPY before its data did"))
+    }
+
+    /// An error in the line after the last one read.
+    fn placed(&self, error: Error) -> Error {
+        if self.first.is_none() && matches!(self.cut, Cut::Binary) {
+            return error;
+        }
+        let context = error.context.clone().unwrap_or_else(|| format!("{}{}", self.prefix, self.line + 1));
+        error.context(context)
+    }
+
+    /// The error of a binary record, with its column.
+    fn faulty(&self, fault: binary::Fault) -> Error {
+        match fault.field.and_then(|field| self.remote.columns.get(field)) {
+            Some(column) => fault.error.context(format!("{}{}, column {column}", self.prefix, self.line + 1)),
+            None => fault.error,
+        }
+    }
+
+    fn report(&self) {
+        // SAFETY: writes to this backend's slot.
+        unsafe {
+            pg_sys::pgstat_progress_update_param(pg_sys::PROGRESS_COPY_BYTES_PROCESSED as i32, self.bytes as i64);
+            pg_sys::pgstat_progress_update_param(pg_sys::PROGRESS_COPY_TUPLES_PROCESSED as i32, self.rows as i64);
+        }
+    }
+}
+
+impl Lane {
+    fn flush(&mut self) -> Result<()> {
+        if let Some((stream, _)) = &self.open {
+            stream.push(&self.waiting)?;
+        }
+        self.waiting.clear();
+        Ok(())
+    }
+}
