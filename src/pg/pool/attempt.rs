@@ -53,6 +53,8 @@ pub enum Progress {
 pub struct Connected {
     pub link: Link,
     pub address: Address,
+    /// How messages name the server.
+    pub place: String,
     /// How to encrypt a second connection to the same server; `None` if this one is in clear text.
     pub seal: Option<Seal>,
     pub cancel_key: CancelKey,
@@ -240,6 +242,7 @@ impl Attempt {
         Ok(Connected {
             link,
             address: host.addresses[current.address].clone(),
+            place: host.place.clone(),
             seal: seal.map(|seal| Seal { required: true, ..seal }),
             cancel_key: startup.cancel_key(),
         })

@@ -373,12 +373,14 @@ impl Worker {
     }
 
     fn keep(&mut self, wanted: Wanted, connected: Connected) {
-        let Connected { link, address, seal, cancel_key } = connected;
+        let Connected { link, address, place, seal, cancel_key } = connected;
         let Wanted { slot: index, generation, owner, client, .. } = wanted;
         let slot = &self.table.slots[index];
         slot.facts.cancel_process.store(cancel_key.process_id, Ordering::Relaxed);
         slot.facts.cancel_secret.store(cancel_key.secret_key, Ordering::Relaxed);
         slot.facts.opened_at.store(now(), Ordering::Relaxed);
+        slot.facts.server.set(&place);
+        slot.facts.tls.store(seal.is_some(), Ordering::Relaxed);
         let pool = &self.table.pools[slot.pool.load(Ordering::Relaxed) as usize];
         pool.failures.store(0, Ordering::Relaxed);
         self.poll.remove(link.fd());
