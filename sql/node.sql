@@ -50,15 +50,21 @@ REVOKE EXECUTE ON FUNCTION add_node, check_node, remove_node, run_on_nodes, reco
 
 CREATE VIEW nodes AS
 SELECT s.srvname AS name,
-       coalesce(o.host, 'localhost') AS host,
-       coalesce(o.port::int, 5432) AS port,
+       coalesce(o.host, o.hostaddr, 'localhost') AS host,
+       coalesce(o.port, '5432') AS port,
        coalesce(o.dbname, pg_catalog.current_database()::text) AS dbname,
-       (SELECT count(*) FROM shard WHERE shard.node = s.srvname) AS shards
+       (SELECT count(*) FROM shard WHERE shard.node = s.srvname) AS shards,
+       coalesce(o.target_session_attrs, 'read-write') AS target_session_attrs,
+       coalesce(o.sslmode, CASE o.sslrootcert WHEN 'system' THEN 'verify-full' ELSE 'prefer' END) AS sslmode
 FROM pg_catalog.pg_foreign_server s
      JOIN pg_catalog.pg_foreign_data_wrapper w ON w.oid = s.srvfdw,
      LATERAL (SELECT max(option_value) FILTER (WHERE option_name = 'host') AS host,
                      max(option_value) FILTER (WHERE option_name = 'port') AS port,
-                     max(option_value) FILTER (WHERE option_name = 'dbname') AS dbname
+                     max(option_value) FILTER (WHERE option_name = 'dbname') AS dbname,
+                     max(option_value) FILTER (WHERE option_name = 'hostaddr') AS hostaddr,
+                     max(option_value) FILTER (WHERE option_name = 'target_session_attrs') AS target_session_attrs,
+                     max(option_value) FILTER (WHERE option_name = 'sslmode') AS sslmode,
+                     max(option_value) FILTER (WHERE option_name = 'sslrootcert') AS sslrootcert
               FROM pg_catalog.pg_options_to_table(s.srvoptions)) o
 WHERE w.fdwname = 'sharding'
 ORDER BY s.srvname;

@@ -2,7 +2,8 @@
 
 CREATE FUNCTION pool_connections() RETURNS TABLE (
     slot int, database oid, node name, "user" text, outside boolean, state text, backend_pid int, age interval,
-    leases bigint, statements bigint, prepared int, bytes bigint, errors bigint, last_error text
+    leases bigint, statements bigint, prepared int, bytes bigint, errors bigint, last_error text,
+    server text, tls boolean
 )
     LANGUAGE c AS 'MODULE_PATHNAME', 'sharding_pool_connections';
 COMMENT ON FUNCTION pool_connections IS 'the connections to nodes, of all databases of this server';
@@ -16,7 +17,7 @@ COMMENT ON FUNCTION pool_counters IS 'what has happened in the pools of connecti
 
 CREATE VIEW connections AS
 SELECT c.slot, c.node, c."user", c.state, c.backend_pid, c.age, c.leases, c.statements, c.prepared, c.bytes, c.errors,
-       c.last_error, c.outside
+       c.last_error, c.outside, c.server, c.tls
 FROM pool_connections() c
      JOIN pg_catalog.pg_database d ON d.oid = c.database
 WHERE d.datname = pg_catalog.current_database()

@@ -46,6 +46,7 @@ pub mod sqlstate {
     pub const FEATURE_NOT_SUPPORTED: SqlState = SqlState::new("0A000");
     pub const CARDINALITY_VIOLATION: SqlState = SqlState::new("21000");
     pub const INVALID_PARAMETER_VALUE: SqlState = SqlState::new("22023");
+    pub const READ_ONLY_TRANSACTION: SqlState = SqlState::new("25006");
     pub const TRANSACTION_RESOLUTION_UNKNOWN: SqlState = SqlState::new("08007");
     pub const SERIALIZATION_FAILURE: SqlState = SqlState::new("40001");
     pub const TRANSACTION_ROLLBACK: SqlState = SqlState::new("40000");

@@ -11,6 +11,7 @@ pub mod maintenance;
 pub mod pg;
 pub mod plan;
 pub mod pool;
+pub mod tls;
 pub mod transaction;
 pub mod wire;
 

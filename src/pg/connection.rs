@@ -7,10 +7,10 @@ use crate::error::{Error, Result, sqlstate};
 use crate::pg::pool::lease;
 use crate::pg::socket::Socket;
 use crate::pg::wait::{Patience, Source, Woken, wait};
+use crate::pool::message::{Answer, decode};
 use crate::pool::slot::Facts;
 use crate::wire::conversation::Conversation;
 use crate::wire::prepared::Prepared;
-use crate::wire::startup::CancelKey;
 use bytes::{Buf, BytesMut};
 use socket2::SockAddr;
 use std::cell::{Cell, RefCell};
@@ -40,8 +40,17 @@ pub struct Connection {
     leased: bool,
     socket: Socket,
     node: String,
-    address: SockAddr,
-    cancel_key: CancelKey,
+    cancel_way: CancelWay,
+}
+
+/// How to cancel what runs on a connection: what to send where.
+#[derive(Clone, Debug)]
+pub struct CancelWay {
+    /// Of the node, or of the pool worker that does it over TLS.
+    pub address: SockAddr,
+    pub request: BytesMut,
+    /// Whether there is an answer when the node has heard it. A node just closes the connection.
+    pub is_answered: bool,
 }
 
 /// Where in the pool a connection is.
@@ -58,7 +67,7 @@ fn next_serial() -> u64 {
 
 impl Connection {
     /// A leased connection that is ready for queries.
-    pub fn new(place: Place, socket: Socket, node: &str, address: SockAddr, cancel_key: CancelKey) -> Connection {
+    pub fn new(place: Place, socket: Socket, node: &str, cancel_way: CancelWay) -> Connection {
         Connection {
             serial: next_serial(),
             talk: Conversation::new(),
@@ -70,8 +79,7 @@ impl Connection {
             leased: true,
             socket,
             node: node.to_string(),
-            address,
-            cancel_key,
+            cancel_way,
         }
     }
 
@@ -196,19 +204,19 @@ impl Connection {
 /// Asks the nodes to cancel what runs on these connections; returns when each has heard it, or when
 /// time is up. The node signals the other session before it closes this second connection, so a
 /// later statement on the first one is not hit.
-pub fn cancel(connections: &[(SockAddr, CancelKey)], deadline: Instant) -> Vec<bool> {
-    let mut requests: Vec<Option<(Socket, BytesMut)>> = connections
+pub fn cancel(ways: &[CancelWay], deadline: Instant) -> Vec<bool> {
+    let mut requests: Vec<Option<(Socket, BytesMut)>> = ways
         .iter()
-        .map(|(address, key)| match Socket::connect(address) {
-            Ok(Ok(socket)) => Some((socket, key.request())),
+        .map(|way| match Socket::connect(&way.address) {
+            Ok(Ok(socket)) => Some((socket, way.request.clone())),
             _ => None,
         })
         .collect();
-    let mut heard = vec![false; connections.len()];
+    let mut heard = vec![false; ways.len()];
     loop {
-        for (request, heard) in requests.iter_mut().zip(&mut heard) {
+        for ((request, heard), way) in requests.iter_mut().zip(&mut heard).zip(ways) {
             if let Some((socket, output)) = request
-                && let Some(done) = request_progress(socket, output)
+                && let Some(done) = request_progress(socket, output, way.is_answered)
             {
                 *heard = done;
                 *request = None;
@@ -223,7 +231,7 @@ pub fn cancel(connections: &[(SockAddr, CancelKey)], deadline: Instant) -> Vec<b
 }
 
 /// `Some(true)` when the node has heard a cancel request, `Some(false)` when it never will.
-fn request_progress(socket: &Socket, output: &mut BytesMut) -> Option<bool> {
+fn request_progress(socket: &Socket, output: &mut BytesMut, is_answered: bool) -> Option<bool> {
     if !output.is_empty() {
         match send(socket, output) {
             Ok(()) => {}
@@ -235,15 +243,20 @@ fn request_progress(socket: &Socket, output: &mut BytesMut) -> Option<bool> {
             return None;
         }
     }
-    match socket.receive(&mut [0]) {
+    let mut answer = [0; 64];
+    match socket.receive(&mut answer) {
         Ok(None) => None,
-        Ok(Some(_)) | Err(_) => Some(true),
+        Ok(Some(count)) if is_answered => {
+            Some(matches!(decode::<Answer>(&answer[..count]), Ok(Some((Answer::Cancelled, _)))))
+        }
+        Ok(Some(_)) => Some(true),
+        Err(_) => Some(!is_answered),
     }
 }
 
 impl Connection {
     /// What [`cancel`] needs to know of this connection.
-    pub fn cancel_target(&self) -> (SockAddr, CancelKey) {
-        (self.address.clone(), self.cancel_key)
+    pub fn cancel_way(&self) -> CancelWay {
+        self.cancel_way.clone()
     }
 }

@@ -3,13 +3,17 @@
 //! `CREATE SERVER n1 FOREIGN DATA WRAPPER sharding OPTIONS (host '10.0.0.1', dbname 'app')` with
 //! `CREATE USER MAPPING FOR PUBLIC SERVER n1 OPTIONS (user 'app', password '...')`. What is left out
 //! has libpq's defaults: port 5432, the name of this database, the name of the current user. A host
-//! that begins with `/` is the folder of a Unix socket; `hostaddr` spares the look-up of the name.
+//! that begins with `/` is the folder of a Unix socket; `hostaddr` spares the look-up of the name. Each of the three
+//! may be a list: the node is where a server answers that is what `target_session_attrs` says.
 
 use crate::catalog::NodeId;
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::catalog_cache::servers_generation;
+use crate::pool::hosts::{Host, hosts};
 use crate::pool::keepalive::{self, Keepalive};
-use crate::pool::message::Address;
+use crate::pool::message::{Address, Candidate};
+use crate::pool::target::Target;
+use crate::tls::options::{self, TlsOptions};
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, pg_sys};
 use std::cell::{Cell, RefCell};
 use std::ffi::CStr;
@@ -35,12 +39,14 @@ pub fn install() {
 /// Everything needed to connect. Not `Debug`: it holds the password.
 pub struct Endpoint {
     pub name: String,
-    pub host: String,
-    pub hostaddr: Option<String>,
-    pub port: u16,
+    /// To be tried in order.
+    pub hosts: Vec<Host>,
+    pub target: Target,
+    pub tls: TlsOptions,
     pub dbname: String,
     pub user: String,
     pub password: Option<String>,
+    /// For each address.
     pub timeout: Duration,
     pub keepalive: Keepalive,
 }
@@ -134,10 +140,19 @@ pub fn endpoint_of(node: NodeId) -> Result<Endpoint> {
     let find = |options: &[(String, String)], wanted: &str| {
         options.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.clone())
     };
-    let port = match find(&server, "port") {
-        None => 5432,
-        Some(text) => text.parse().map_err(|_| invalid(&name, "port", &text))?,
+    let option = |wanted: &str| find(&server, wanted);
+    let hosts = hosts(option("host").as_deref(), option("hostaddr").as_deref(), option("port").as_deref())
+        .map_err(|problem| Error::new(sqlstate::INVALID_PARAMETER_VALUE, format!("server \"{name}\": {problem}")))?;
+    let target = match find(&server, "target_session_attrs") {
+        None => Target::default(),
+        Some(text) => Target::parse(&text).ok_or_else(|| invalid(&name, "target_session_attrs", &text))?,
     };
+    let mut tls = TlsOptions::default();
+    for (option, value) in server.iter().chain(&mapping) {
+        if options::SERVER_OPTIONS.contains(&option.as_str()) || options::MAPPING_OPTIONS.contains(&option.as_str()) {
+            tls = tls.with(option, value).ok_or_else(|| invalid(&name, option, value))?;
+        }
+    }
     let timeout = match find(&server, "connect_timeout") {
         None => CONNECT_TIMEOUT.get() as u64,
         Some(text) => text.parse().map_err(|_| invalid(&name, "connect_timeout", &text))?,
@@ -147,9 +162,9 @@ pub fn endpoint_of(node: NodeId) -> Result<Endpoint> {
         keepalive = keepalive.with(option, value).ok_or_else(|| invalid(&name, option, value))?;
     }
     Ok(Endpoint {
-        host: find(&server, "host").unwrap_or_else(|| "localhost".to_string()),
-        hostaddr: find(&server, "hostaddr"),
-        port,
+        hosts,
+        target,
+        tls,
         dbname: find(&server, "dbname").unwrap_or_else(database_name),
         user: find(&mapping, "user").unwrap_or_else(|| user_name(user)),
         password: find(&mapping, "password"),
@@ -160,20 +175,26 @@ pub fn endpoint_of(node: NodeId) -> Result<Endpoint> {
 }
 
 impl Endpoint {
-    /// Whether nobody can listen on the way.
-    pub fn is_local(&self) -> bool {
-        self.host.starts_with('/')
-    }
-
-    /// The addresses to try, in order. Looking up a name blocks; `hostaddr` avoids it.
-    pub fn addresses(&self) -> std::io::Result<Vec<Address>> {
-        if self.is_local() {
-            let path = format!("{}/.s.PGSQL.{}", self.host, self.port);
-            return Ok(vec![Address::Unix(path)]);
+    /// The hosts with their addresses. Looking up a name blocks; `hostaddr` avoids it.
+    pub fn candidates(&self) -> Vec<Candidate> {
+        let mut all = Vec::new();
+        for host in &self.hosts {
+            let (addresses, trouble) = match addresses(host) {
+                Ok(addresses) => (addresses, None),
+                Err(error) => (Vec::new(), Some(error.to_string())),
+            };
+            all.push(Candidate { name: host.name.clone(), place: host.place(), addresses, trouble });
         }
-        let host = self.hostaddr.as_deref().unwrap_or(&self.host);
-        Ok((host, self.port).to_socket_addrs()?.map(Address::Inet).collect())
+        all
     }
+}
+
+fn addresses(host: &Host) -> std::io::Result<Vec<Address>> {
+    if host.is_local() {
+        return Ok(vec![Address::Unix(format!("{}/.s.PGSQL.{}", host.name, host.port))]);
+    }
+    let name = host.address.as_ref().unwrap_or(&host.name);
+    Ok((name.as_str(), host.port).to_socket_addrs()?.map(Address::Inet).collect())
 }
 
 fn invalid(server: &str, option: &str, value: &str) -> Error {

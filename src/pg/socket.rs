@@ -21,7 +21,7 @@ pub struct Socket {
 }
 
 /// The message with which a client leaves.
-const TERMINATE: [u8; 5] = [b'X', 0, 0, 0, 4];
+pub const TERMINATE: [u8; 5] = [b'X', 0, 0, 0, 4];
 
 impl Socket {
     /// Starts to connect; done when the socket becomes writable, see [`Socket::connected`].
@@ -60,6 +60,11 @@ impl Socket {
     pub fn adopt(fd: OwnedFd) -> Result<Socket> {
         count()?;
         Ok(Socket { inner: socket2::Socket::from(fd), counted: true })
+    }
+
+    /// An end of a socket pair, in a process that is there for its sockets.
+    pub fn uncounted(fd: OwnedFd) -> Socket {
+        Socket { inner: socket2::Socket::from(fd), counted: false }
     }
 
     fn start(&self, address: &SockAddr, keepalive: &Keepalive) -> io::Result<()> {
@@ -129,6 +134,11 @@ impl Socket {
     /// Receives what is here; `None` if nothing is, `Some(0)` at the end of the stream.
     pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
         without_waiting(|| (&self.inner).read(buffer))
+    }
+
+    /// The socket as a stream, whose calls fail rather than wait.
+    pub fn stream(&self) -> &socket2::Socket {
+        &self.inner
     }
 
     /// The socket as something to wait for.

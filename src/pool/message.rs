@@ -13,6 +13,8 @@
 
 use crate::error::{Error, Result, sqlstate};
 use crate::pool::keepalive::Keepalive;
+use crate::pool::target::Target;
+use crate::tls::options::TlsOptions;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -26,44 +28,59 @@ pub enum Address {
     Unix(String),
 }
 
+/// A host to try.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Candidate {
+    /// The name that its certificate must have.
+    pub name: String,
+    /// How messages name the place: `10.0.0.1 port 5432`.
+    pub place: String,
+    /// To be tried in order.
+    pub addresses: Vec<Address>,
+    /// Why there is no address.
+    pub trouble: Option<String>,
+}
+
 /// How to connect and as whom. Its `Debug` does not show the password.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Opening {
     /// To be tried in order.
-    pub addresses: Vec<Address>,
-    /// How messages name the place: `10.0.0.1 port 5432`.
-    pub place: String,
+    pub hosts: Vec<Candidate>,
+    pub target: Target,
+    pub tls: TlsOptions,
     pub user: String,
     pub password: Option<String>,
-    /// Whether nobody can listen on the way.
-    pub confidential: bool,
     /// The startup packet.
     pub parameters: Vec<(String, String)>,
-    /// Time for all of it.
+    /// Time for each address.
     pub timeout_ms: u64,
     pub keepalive: Keepalive,
 }
 
 impl fmt::Debug for Opening {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Opening").field("place", &self.place).field("user", &self.user).finish_non_exhaustive()
+        f.debug_struct("Opening").field("hosts", &self.hosts).field("user", &self.user).finish_non_exhaustive()
     }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
     /// Connects; the slot is in state `Opening` with this generation.
-    Open { slot: u32, generation: u64, opening: Opening },
+    Open { slot: u32, generation: u64, opening: Box<Opening> },
     /// A duplicate of the descriptor of a slot that the asking backend has leased.
     Descriptor { slot: u32, generation: u64 },
+    /// Cancels what runs on a connection that the asking backend has leased, over TLS.
+    Cancel { slot: u32, generation: u64 },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Answer {
     /// The descriptor is with this message.
-    Connected { address: Address, cancel_process: i32, cancel_secret: i32 },
+    Connected { address: Address, cancel_process: i32, cancel_secret: i32, encrypted: bool },
     /// The node could not be reached, or said no.
     Failed { reason: String, hint: Option<String> },
+    /// The node has heard the request to cancel.
+    Cancelled,
     /// The slot has no such connection any more.
     Gone,
 }
@@ -102,16 +119,21 @@ mod tests {
     #[test]
     fn a_password_is_not_shown() {
         let opening = Opening {
-            addresses: vec![Address::Inet(([127, 0, 0, 1], 5432).into()), Address::Unix("/s".into())],
-            place: "here".into(),
+            hosts: vec![Candidate {
+                name: "localhost".into(),
+                place: "here".into(),
+                addresses: vec![Address::Inet(([127, 0, 0, 1], 5432).into()), Address::Unix("/s".into())],
+                trouble: None,
+            }],
+            target: Target::Any,
+            tls: TlsOptions::default(),
             user: "u".into(),
             password: Some("secret".into()),
-            confidential: false,
             parameters: vec![("a".into(), "b".into())],
             timeout_ms: 1,
             keepalive: Keepalive::default(),
         };
-        let request = Request::Open { slot: 1, generation: 2, opening };
+        let request = Request::Open { slot: 1, generation: 2, opening: Box::new(opening) };
         assert!(!format!("{request:?}").contains("secret"));
         let bytes = encode(&request).unwrap();
         assert_eq!(decode::<Request>(&bytes).unwrap().unwrap().0, request);

@@ -15,13 +15,16 @@
 #![forbid(unsafe_code)]
 
 pub mod backoff;
+pub mod hosts;
 pub mod keepalive;
 pub mod message;
 pub mod pools;
+pub mod route;
 pub mod safe;
 #[cfg(test)]
 mod simulation;
 pub mod slot;
 pub mod stuck;
 pub mod table;
+pub mod target;
 pub mod text;

@@ -107,6 +107,9 @@ pub struct Facts {
     /// What a CancelRequest needs: the node's process and its secret.
     pub cancel_process: AtomicI32,
     pub cancel_secret: AtomicI32,
+    /// The server of the node that it goes to: `10.0.0.1 port 5432`, and whether it is encrypted.
+    pub server: SharedText<96>,
+    pub tls: AtomicBool,
     /// Hash of the settings that the session has; 0 if they are not known.
     pub settings: AtomicU64,
     /// When it was opened, and last leased by a backend that had not had it before: microseconds.
@@ -138,6 +141,8 @@ impl Slot {
             facts: Facts {
                 cancel_process: AtomicI32::new(0),
                 cancel_secret: AtomicI32::new(0),
+                server: SharedText::new(),
+                tls: AtomicBool::new(false),
                 settings: AtomicU64::new(0),
                 opened_at: AtomicI64::new(0),
                 leases: AtomicU64::new(0),
@@ -185,6 +190,8 @@ impl Facts {
         }
         self.cancel_process.store(0, Ordering::Relaxed);
         self.cancel_secret.store(0, Ordering::Relaxed);
+        self.server.set("");
+        self.tls.store(false, Ordering::Relaxed);
         self.opened_at.store(0, Ordering::Relaxed);
         self.last_error.set("");
         self.set_prepared(&[]);

@@ -150,6 +150,7 @@ pub struct Conversation {
     fatal: Option<Error>,
     notices: Vec<Report>,
     errors_seen: u64,
+    read_only_seen: bool,
 }
 
 impl Default for Conversation {
@@ -174,6 +175,7 @@ impl Conversation {
             fatal: None,
             notices: Vec::new(),
             errors_seen: 0,
+            read_only_seen: false,
         }
     }
 
@@ -221,6 +223,11 @@ impl Conversation {
     /// Counts the errors the node has reported: who sees it rise knows that settings may be gone.
     pub fn errors_seen(&self) -> u64 {
         self.errors_seen
+    }
+
+    /// Whether the node has ever refused to write, as a standby does.
+    pub fn read_only_seen(&self) -> bool {
+        self.read_only_seen
     }
 
     /// The task, while somebody wants it.
@@ -530,6 +537,7 @@ impl Conversation {
 
     fn fail(&mut self, report: Report) {
         self.errors_seen += 1;
+        self.read_only_seen |= report.error.code == sqlstate::READ_ONLY_TRANSACTION;
         if report.severity == Severity::Fatal {
             self.fatal.get_or_insert_with(|| report.error.clone());
         }

@@ -1,25 +1,27 @@
 //! The start of a conversation: startup packet, authentication, until the node is ready.
 //!
-//! Trust, MD5 and SCRAM-SHA-256 are spoken. A clear-text password is given only where nobody can
-//! listen (a Unix socket). The node must prove that it knows the password too: an
-//! `AuthenticationOk` in the middle of SCRAM is refused.
+//! Trust, MD5, SCRAM-SHA-256 and, over TLS, SCRAM-SHA-256-PLUS are spoken. A clear-text password is given only where
+//! nobody can listen (TLS, a Unix socket). The node must prove that it knows the password too: an
+//! `AuthenticationOk` in the middle of SCRAM is refused, and so is one without channel binding if that is required.
 //!
 //! ```
-//! use sharding::wire::startup::Startup;
-//! let mut startup = Startup::new(&[("user", "app"), ("database", "db")], "app", None, false).unwrap();
+//! use sharding::wire::startup::{Channel, Startup};
+//! let channel = Channel::default();
+//! let mut startup = Startup::new(&[("user", "app"), ("database", "db")], "app", None, channel).unwrap();
 //! assert!(!startup.output().is_empty());
 //! let ready = startup.receive(b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I").unwrap();
 //! assert!(ready);
 //! ```
 
 use crate::error::{Error, Result, sqlstate};
+use crate::tls::options::Binding;
 use crate::wire::conversation::Conversation;
 use crate::wire::protocol_error;
 use crate::wire::report::read_report;
 use bytes::BytesMut;
 use fallible_iterator::FallibleIterator;
 use postgres_protocol::authentication::md5_hash;
-use postgres_protocol::authentication::sasl::{ChannelBinding, SCRAM_SHA_256, ScramSha256};
+use postgres_protocol::authentication::sasl::{ChannelBinding, SCRAM_SHA_256, SCRAM_SHA_256_PLUS, ScramSha256};
 use postgres_protocol::message::backend::Message;
 use postgres_protocol::message::frontend;
 use std::collections::HashMap;
@@ -40,13 +42,25 @@ impl CancelKey {
     }
 }
 
+/// What the connection is like below the protocol.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Channel {
+    /// Whether it is a Unix socket.
+    pub local: bool,
+    pub tls: bool,
+    /// What SCRAM can be bound to, see [`crate::tls::end_point`].
+    pub end_point: Option<Vec<u8>>,
+    pub binding: Binding,
+}
+
 /// A connection that is not ready yet.
 pub struct Startup {
     user: String,
     password: Option<String>,
-    /// Whether nobody can listen on the way.
-    confidential: bool,
+    channel: Channel,
     scram: Scram,
+    /// Whether SCRAM was bound to the channel.
+    bound: bool,
     input: BytesMut,
     output: BytesMut,
     parameters: HashMap<String, String>,
@@ -61,14 +75,15 @@ enum Scram {
 
 impl Startup {
     /// Queues the startup packet with these parameters (`user`, `database`, settings).
-    pub fn new(parameters: &[(&str, &str)], user: &str, password: Option<&str>, confidential: bool) -> Result<Startup> {
+    pub fn new(parameters: &[(&str, &str)], user: &str, password: Option<&str>, channel: Channel) -> Result<Startup> {
         let mut output = BytesMut::new();
         frontend::startup_message(parameters.iter().copied(), &mut output).map_err(protocol_error)?;
         Ok(Startup {
             user: user.to_string(),
             password: password.map(str::to_string),
-            confidential,
+            channel,
             scram: Scram::NotAsked,
+            bound: false,
             input: BytesMut::new(),
             output,
             parameters: HashMap::new(),
@@ -90,24 +105,25 @@ impl Startup {
                     if matches!(self.scram, Scram::Running(_)) {
                         return Err(refused("the node did not prove that it knows the password"));
                     }
+                    self.demand_binding(self.bound)?;
                 }
                 Message::AuthenticationCleartextPassword => self.answer_cleartext()?,
                 Message::AuthenticationMd5Password(body) => {
+                    self.demand_binding(false)?;
                     let password = self.password()?;
                     let hash = md5_hash(self.user.as_bytes(), password.as_bytes(), body.salt());
                     frontend::password_message(hash.as_bytes(), &mut self.output).map_err(protocol_error)?;
                 }
                 Message::AuthenticationSasl(body) => {
-                    let mut offers_scram = false;
+                    let (mut plain, mut plus) = (false, false);
                     let mut mechanisms = body.mechanisms();
                     while let Some(mechanism) = mechanisms.next().map_err(protocol_error)? {
-                        offers_scram |= mechanism == SCRAM_SHA_256;
+                        plain |= mechanism == SCRAM_SHA_256;
+                        plus |= mechanism == SCRAM_SHA_256_PLUS;
                     }
-                    if !offers_scram {
-                        return Err(refused("the node offers no SASL mechanism that is spoken here"));
-                    }
-                    let scram = ScramSha256::new(self.password()?.as_bytes(), ChannelBinding::unsupported());
-                    frontend::sasl_initial_response(SCRAM_SHA_256, scram.message(), &mut self.output)
+                    let (mechanism, binding) = self.mechanism(plain, plus)?;
+                    let scram = ScramSha256::new(self.password()?.as_bytes(), binding);
+                    frontend::sasl_initial_response(mechanism, scram.message(), &mut self.output)
                         .map_err(protocol_error)?;
                     self.scram = Scram::Running(Box::new(scram));
                 }
@@ -172,10 +188,48 @@ impl Startup {
         })
     }
 
+    /// The mechanism to use of those that the node offers, and how to bind it to the channel.
+    fn mechanism(&mut self, plain: bool, plus: bool) -> Result<(&'static str, ChannelBinding)> {
+        let Channel { tls, end_point, binding, .. } = &self.channel;
+        if plus && !tls {
+            return Err(refused("the node offers channel binding over a connection without TLS"));
+        }
+        let usable = end_point.as_ref().filter(|_| *binding != Binding::Disable);
+        match usable {
+            Some(hash) if plus => {
+                let binding = ChannelBinding::tls_server_end_point(hash.clone());
+                self.bound = true;
+                Ok((SCRAM_SHA_256_PLUS, binding))
+            }
+            _ if !plain => Err(refused("the node offers no SASL mechanism that is spoken here")),
+            _ => {
+                self.demand_binding(false)?;
+                // The node is told that it could have been bound: one that offered it notices who took the offer away.
+                let binding =
+                    if usable.is_some() { ChannelBinding::unrequested() } else { ChannelBinding::unsupported() };
+                Ok((SCRAM_SHA_256, binding))
+            }
+        }
+    }
+
+    /// Fails if channel binding is required and not what happens.
+    fn demand_binding(&self, bound: bool) -> Result<()> {
+        if bound || self.channel.binding != Binding::Require {
+            return Ok(());
+        }
+        let hint = if self.channel.tls {
+            "Use scram-sha-256 in the node's pg_hba.conf, or another channel_binding."
+        } else {
+            "Use sslmode 'require' or stricter, or another channel_binding."
+        };
+        Err(refused("channel binding is required, and the node authenticates without it").hint(hint))
+    }
+
     fn answer_cleartext(&mut self) -> Result<()> {
-        if !self.confidential {
+        self.demand_binding(false)?;
+        if !self.channel.local && !self.channel.tls {
             return Err(refused("the node asks for the password in clear text over an open connection")
-                .hint("Use scram-sha-256 in the node's pg_hba.conf."));
+                .hint("Use scram-sha-256 in the node's pg_hba.conf, or sslmode 'require'."));
         }
         let password = self.password()?.to_string();
         frontend::password_message(password.as_bytes(), &mut self.output).map_err(protocol_error)
@@ -201,10 +255,18 @@ mod tests {
         message(b'R', &[&kind.to_be_bytes()[..], rest].concat())
     }
 
-    fn startup(password: Option<&str>, confidential: bool) -> Startup {
-        let mut startup = Startup::new(&[("user", "u"), ("database", "d")], "u", password, confidential).unwrap();
+    fn startup(password: Option<&str>, local: bool) -> Startup {
+        over(password, Channel { local, ..Channel::default() })
+    }
+
+    fn over(password: Option<&str>, channel: Channel) -> Startup {
+        let mut startup = Startup::new(&[("user", "u"), ("database", "d")], "u", password, channel).unwrap();
         startup.output().clear();
         startup
+    }
+
+    fn tls(binding: Binding) -> Channel {
+        Channel { local: false, tls: true, end_point: Some(vec![7; 32]), binding }
     }
 
     #[test]
@@ -225,6 +287,51 @@ mod tests {
         let mut local = startup(Some("secret"), true);
         assert!(!local.receive(&ask).unwrap());
         assert_eq!(&local.output()[..], &message(b'p', b"secret\0")[..]);
+    }
+
+    #[test]
+    fn or_over_tls() {
+        let mut s = over(Some("secret"), tls(Binding::Prefer));
+        assert!(!s.receive(&authentication(3, b"")).unwrap());
+        assert_eq!(&s.output()[..], &message(b'p', b"secret\0")[..]);
+    }
+
+    #[test]
+    fn scram_is_bound_to_tls_where_both_sides_can() {
+        let both = authentication(10, b"SCRAM-SHA-256-PLUS\0SCRAM-SHA-256\0\0");
+        let plain = authentication(10, b"SCRAM-SHA-256\0\0");
+        for (channel, offer, expected) in [
+            (tls(Binding::Prefer), &both, "SCRAM-SHA-256-PLUS\0....p=tls-server-end-point,"),
+            (tls(Binding::Require), &both, "SCRAM-SHA-256-PLUS\0....p=tls-server-end-point,"),
+            (tls(Binding::Disable), &both, "SCRAM-SHA-256\0....n,"),
+            (tls(Binding::Prefer), &plain, "SCRAM-SHA-256\0....y,"),
+            (Channel { end_point: None, ..tls(Binding::Prefer) }, &both, "SCRAM-SHA-256\0....n,"),
+            (Channel::default(), &plain, "SCRAM-SHA-256\0....n,"),
+        ] {
+            let mut s = over(Some("p"), channel);
+            assert!(!s.receive(offer).unwrap());
+            let sent = String::from_utf8_lossy(&s.output()[5..]).into_owned();
+            // The length of the message is in the fourth byte after the name.
+            let (name, rest) = sent.split_once('\0').unwrap();
+            let (expected_name, expected_rest) = expected.split_once('\0').unwrap();
+            assert_eq!((name, &rest[4..][..expected_rest.len() - 4]), (expected_name, &expected_rest[4..]));
+        }
+        assert!(startup(Some("p"), false).receive(&both).is_err(), "PLUS without TLS");
+    }
+
+    #[test]
+    fn required_channel_binding_is_insisted_upon() {
+        for offer in [
+            authentication(0, b""),
+            authentication(3, b""),
+            authentication(5, b"salt"),
+            authentication(10, b"SCRAM-SHA-256\0\0"),
+        ] {
+            let mut s = over(Some("p"), tls(Binding::Require));
+            let error = s.receive(&offer).unwrap_err();
+            assert!(error.message.contains("channel binding is required"), "{error:?}");
+            assert!(s.output().is_empty(), "no password is sent");
+        }
     }
 
     #[test]

@@ -8,12 +8,14 @@
 //! | `server` | one server: start, stop, connect; it ends with this process, however that ends |
 //! | `plain` | one plain Postgres |
 //! | `cluster` | a coordinator and its nodes |
+//! | `certificates` | certificates and keys for TLS |
 //! | `proxy` | a bad network between a coordinator and a node |
 //! | `settle` | waits until no node has a prepared transaction |
 //! | `session` | a connection that keeps all that a simple query returns |
 //! | `reply` | what one statement returned |
 //! | `compare` | the same SQL on two servers |
 
+mod certificates;
 mod cluster;
 mod compare;
 mod installation;
@@ -26,6 +28,7 @@ mod server;
 mod session;
 mod settle;
 
+pub use certificates::{Authority, Issued, write_as_server};
 pub use cluster::{Cluster, Settings};
 pub use compare::{Order, Pair, difference};
 pub use installation::Installation;

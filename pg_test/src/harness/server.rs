@@ -70,6 +70,28 @@ impl Server {
             .status()
             .expect("cannot run sh");
         assert!(copied.success(), "cannot copy the template to {}", folder.display());
+        Server::start_in(folder, name, build, settings)
+    }
+
+    /// Makes a streaming standby of `primary`, of the same build, and starts it.
+    pub fn standby(scratch: &Scratch, name: &str, primary: &Server) -> Server {
+        let installation = Installation::get();
+        let folder = scratch.path().join(name);
+        let bin = match primary.build {
+            Build::Coordinator => &installation.pgroot_bin,
+            Build::Stock => &installation.stock_bin,
+        };
+        let copied = installation
+            .server_command("sh")
+            .args(["-c", r#"mkdir "$1" && "$0" -D "$1/data" -h 127.0.0.1 -p "$2" -U postgres -R -c fast --no-sync"#])
+            .args([bin.join("pg_basebackup"), folder.clone(), primary.port.to_string().into()])
+            .status()
+            .expect("cannot run sh");
+        assert!(copied.success(), "cannot copy {} to {}", primary.name, folder.display());
+        Server::start_in(folder, name, primary.build, &primary.settings)
+    }
+
+    fn start_in(folder: PathBuf, name: &str, build: Build, settings: &str) -> Server {
         if Scratch::keep() {
             fs::write(folder.join("keep"), "").expect("cannot write");
         }
@@ -321,10 +343,11 @@ fn has_processes(data: &Path) -> bool {
     entries.flatten().any(|entry| fs::read_link(entry.path().join("cwd")).is_ok_and(|folder| folder == data))
 }
 
-/// Whether postmaster.pid, of this very postmaster, says "ready": the status is its eighth line
+/// Whether postmaster.pid, of this very postmaster, says "ready" or, in a standby, "standby": the status is its eighth line
 /// (LOCK_FILE_LINE_PM_STATUS).
 fn accepts_connections(data: &Path, postmaster: u32) -> bool {
     let Ok(text) = fs::read_to_string(data.join("postmaster.pid")) else { return false };
     let mut lines = text.lines();
-    lines.next() == Some(postmaster.to_string().as_str()) && lines.nth(6).is_some_and(|status| status.trim() == "ready")
+    lines.next() == Some(postmaster.to_string().as_str())
+        && lines.nth(6).is_some_and(|status| matches!(status.trim(), "ready" | "standby"))
 }

@@ -5,27 +5,29 @@
 
 use crate::catalog::NodeId;
 use crate::error::{Error, Result, sqlstate};
-use crate::pg::connection::{Connection, Place};
+use crate::pg::connection::{CancelWay, Connection, Place};
 use crate::pg::endpoint::Endpoint;
 use crate::pg::maintenance;
 use crate::pg::maintenance::long_wait::{self, Watch};
-use crate::pg::pool::ask::{ask, ended};
-use crate::pg::pool::attempt::socket_address;
+use crate::pg::pool::ask::{ask, ended, socket_path};
+use crate::pg::pool::dial::socket_address;
 use crate::pg::pool::settings;
 use crate::pg::pool::shared::{self, locked, my_latch, my_pid, now, table, wake, wake_worker, wake_workers, worker_of};
 use crate::pg::preload;
 use crate::pg::settings::Settings;
 use crate::pg::socket::Socket;
 use crate::pg::wait::{Event, Patience, wait_as};
-use crate::pool::message::{Address, Answer, Opening, Request};
+use crate::pool::message::{Answer, Opening, Request, encode};
 use crate::pool::pools::{Counters, PoolKey};
 use crate::pool::slot::Owner;
 use crate::pool::stuck::is_stuck;
 use crate::pool::table::{Claim, GivenBack, Table, Wish};
 use crate::wire::startup::CancelKey;
 use pgrx::pg_sys;
+use socket2::SockAddr;
 use std::cell::{Cell, RefCell};
 use std::ffi::CStr;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -57,13 +59,14 @@ fn wish(alone: bool, again: Option<Place>) -> Wish {
 
 /// What tells the connections of a pool from others: where they go and with which credentials.
 pub fn key_of(node: NodeId, mapping: u32, outside: bool, endpoint: &Endpoint) -> PoolKey {
-    let Endpoint { host, hostaddr, port, dbname, user, password, keepalive, .. } = endpoint;
+    let Endpoint { hosts, target, tls, dbname, user, password, keepalive, .. } = endpoint;
     let mut bytes = Vec::new();
-    for part in [Some(host), hostaddr.as_ref(), Some(dbname), Some(user), password.as_ref()] {
+    for part in [Some(dbname), Some(user), password.as_ref()] {
         bytes.extend(part.map_or(u64::MAX, |part| part.len() as u64).to_le_bytes());
         bytes.extend(part.map_or("", String::as_str).as_bytes());
     }
-    bytes.extend(port.to_le_bytes());
+    // Unambiguous: texts in it are quoted.
+    bytes.extend(format!("{hosts:?}{target:?}{tls:?}").into_bytes());
     // A connection of its own: others may keep all of theirs for long.
     bytes.push(u8::from(maintenance::shared::is_worker()));
     bytes.push(u8::from(keepalive.enabled));
@@ -269,9 +272,8 @@ fn fetch(table: Table<'static>, slot: usize, node: impl FnOnce() -> String) -> R
     let claimed = Claimed { place };
     let request = Request::Descriptor { slot: slot as u32, generation: place.generation };
     match ask(worker_of(slot), &request, Instant::now() + HAND_OVER_BOUND)? {
-        Some((Answer::Connected { address, cancel_process, cancel_secret }, Some(fd))) => {
-            let key = CancelKey { process_id: cancel_process, secret_key: cancel_secret };
-            let connection = connected(place, fd, &node(), &address, key)?;
+        Some((answer @ Answer::Connected { .. }, Some(fd))) => {
+            let connection = connected(place, fd, &node(), &answer)?;
             claimed.keep();
             Ok(Some(connection))
         }
@@ -294,24 +296,23 @@ fn open(
         error.hint = hint;
         error
     };
-    let host = endpoint.hostaddr.as_ref().unwrap_or(&endpoint.host);
-    let spot = format!("{host} port {}", endpoint.port);
-    let addresses = endpoint.addresses().map_err(|e| unable(format!("{spot}: {e}."), None))?;
+    let hosts = endpoint.candidates();
+    let addresses: usize = hosts.iter().map(|host| host.addresses.len()).sum();
+    let patience = endpoint.timeout * (addresses.max(1) * endpoint.target.passes().len()) as u32;
     let opening = Opening {
-        addresses,
-        place: spot.clone(),
+        hosts,
+        target: endpoint.target,
+        tls: endpoint.tls.clone(),
         user: endpoint.user.clone(),
         password: endpoint.password.clone(),
-        confidential: endpoint.is_local(),
         parameters: parameters(endpoint, settings),
         timeout_ms: endpoint.timeout.as_millis() as u64,
         keepalive: endpoint.keepalive,
     };
-    let request = Request::Open { slot: slot as u32, generation: place.generation, opening };
-    match ask(worker_of(slot), &request, Instant::now() + endpoint.timeout + WORKER_GRACE)? {
-        Some((Answer::Connected { address, cancel_process, cancel_secret }, Some(fd))) => {
-            let key = CancelKey { process_id: cancel_process, secret_key: cancel_secret };
-            let connection = connected(place, fd, &endpoint.name, &address, key)?;
+    let request = Request::Open { slot: slot as u32, generation: place.generation, opening: Box::new(opening) };
+    match ask(worker_of(slot), &request, Instant::now() + patience + WORKER_GRACE)? {
+        Some((answer @ Answer::Connected { .. }, Some(fd))) => {
+            let connection = connected(place, fd, &endpoint.name, &answer)?;
             table.slots[slot].facts.settings.store(settings.hash(), Ordering::Relaxed);
             claimed.keep();
             Ok(Some(connection))
@@ -321,21 +322,31 @@ fn open(
     }
 }
 
-fn connected(
-    place: Place,
-    fd: OwnedFd,
-    node: &str,
-    address: &Address,
-    cancel_key: CancelKey,
-) -> Result<Box<Connection>> {
+fn connected(place: Place, fd: OwnedFd, node: &str, answer: &Answer) -> Result<Box<Connection>> {
     if !Socket::has_room() {
         // Connections that are kept just in case give way.
         PARKED.take();
     }
     let socket = Socket::adopt(fd)?;
-    let address = socket_address(address)
-        .map_err(|error| Error::new(sqlstate::CONNECTION_FAILURE, format!("invalid address of a node: {error}")))?;
-    Ok(Box::new(Connection::new(place, socket, node, address, cancel_key)))
+    Ok(Box::new(Connection::new(place, socket, node, way_to_cancel(place, answer)?)))
+}
+
+/// Over a connection of its own, or by the worker where that is to be encrypted.
+fn way_to_cancel(place: Place, answer: &Answer) -> Result<CancelWay> {
+    let unusable =
+        |error: io::Error| Error::new(sqlstate::CONNECTION_FAILURE, format!("invalid address of a node: {error}"));
+    match answer {
+        Answer::Connected { address, cancel_process, cancel_secret, encrypted: false } => {
+            let key = CancelKey { process_id: *cancel_process, secret_key: *cancel_secret };
+            let address = socket_address(address).map_err(unusable)?;
+            Ok(CancelWay { address, request: key.request(), is_answered: false })
+        }
+        _ => {
+            let address = SockAddr::unix(socket_path(worker_of(place.slot))).map_err(unusable)?;
+            let request = encode(&Request::Cancel { slot: place.slot as u32, generation: place.generation })?;
+            Ok(CancelWay { address, request: request.as_slice().into(), is_answered: true })
+        }
+    }
 }
 
 /// The startup packet.

@@ -7,24 +7,32 @@
 //!   none idle:   slot Free -> Opening,
 //!                "connect to 10.0.0.1" ----- socket ----------> connects, authenticates,
 //!                                      slot: Leased             SCM_RIGHTS
-//!   speaks with the node over its own duplicate of the descriptor
+//!   speaks with the node over its own duplicate of the descriptor; with TLS over a socket pair,
+//!   whose other end the worker relays
 //!   give back:   one CAS ------------> slot: Idle               watches, retires
 //! ```
 //!
 //! - [`shared`]: what the processes share, and the lock around it
 //! - [`lease`]: how a backend gets a connection and gives it back
 //! - [`ask`]: what a backend asks of a worker, over a private socket
-//! - [`worker`], [`attempt`]: opening, watching and closing connections
+//! - [`worker`], [`attempt`], [`dial`], [`link`]: opening, watching and closing connections
+//! - [`relayed`], [`files`]: TLS, which the worker speaks for the backends
+//! - [`cancel`]: requests to cancel that the worker sends
 //! - [`taint`]: what may have run in a node's session that the next user must not see
 //! - [`descriptor`], [`poll`]: descriptors over sockets, and waiting for many of them
 //! - [`overview`]: what the views show
 
 pub mod ask;
 pub mod attempt;
+pub mod cancel;
 pub mod descriptor;
+pub mod dial;
+pub mod files;
 pub mod lease;
+pub mod link;
 pub mod overview;
 pub mod poll;
+pub mod relayed;
 pub mod settings;
 pub mod shared;
 pub mod taint;

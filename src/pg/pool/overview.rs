@@ -39,7 +39,7 @@ pub fn connections() -> Rows {
             let pool = &table.pools[slot.pool.load(Ordering::Relaxed) as usize];
             let facts = &slot.facts;
             let opened = facts.opened_at.load(Ordering::Relaxed);
-            let last_error = facts.last_error.get();
+            let (last_error, server) = (facts.last_error.get(), facts.server.get());
             vec![
                 text(index),
                 text(pool.database.load(Ordering::Relaxed)),
@@ -55,6 +55,8 @@ pub fn connections() -> Rows {
                 text(read(&facts.bytes)),
                 text(read(&facts.errors)),
                 (!last_error.is_empty()).then_some(last_error),
+                (!server.is_empty()).then_some(server),
+                text(facts.tls.load(Ordering::Relaxed)),
             ]
         })
         .collect()

@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interest {
     Read,
+    Write,
     ReadWrite,
     /// That the other side goes away. Data that arrives does not count: somebody else reads it.
     HangUp,
@@ -16,6 +17,7 @@ impl Interest {
     fn events(self) -> u32 {
         let events = match self {
             Interest::Read => libc::EPOLLIN,
+            Interest::Write => libc::EPOLLOUT,
             Interest::ReadWrite => libc::EPOLLIN | libc::EPOLLOUT,
             Interest::HangUp => libc::EPOLLRDHUP | libc::EPOLLET,
         };
@@ -69,6 +71,39 @@ impl Poll {
         // SAFETY: room for that many events.
         let count = unsafe { libc::epoll_wait(self.fd(), events.as_mut_ptr(), events.len() as i32, 0) };
         events[..usize::try_from(count).unwrap_or(0)].iter().map(|event| event.u64).collect()
+    }
+}
+
+/// What a set knows of a descriptor whose interest changes.
+#[derive(Debug, Default)]
+pub struct Watch {
+    known: Option<(RawFd, Interest)>,
+}
+
+impl Watch {
+    /// Tells the set if it does not know; again at the next call if that fails.
+    pub fn update(&mut self, poll: &Poll, fd: RawFd, interest: Interest, token: u64) {
+        if self.known == Some((fd, interest)) {
+            return;
+        }
+        let told = match self.known {
+            Some((known, _)) if known == fd => poll.modify(fd, interest, token),
+            _ => poll.add(fd, interest, token).or_else(|_| poll.modify(fd, interest, token)),
+        };
+        self.known = told.ok().map(|()| (fd, interest));
+    }
+
+    /// The descriptor is open, and nothing is to be heard of it: not even that the other side has gone, which
+    /// a set tells unasked.
+    pub fn stop(&mut self, poll: &Poll) {
+        if let Some((fd, _)) = self.known.take() {
+            poll.remove(fd);
+        }
+    }
+
+    /// The descriptor was closed.
+    pub fn forget(&mut self) {
+        self.known = None;
     }
 }
 

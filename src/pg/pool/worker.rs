@@ -6,22 +6,25 @@
 //! What it knows beyond the shared table (the descriptors) dies with it: a worker that starts first
 //! retires what another one has left, and what backends still use is closed when they give it back.
 
-use crate::error::Result;
+use crate::error::{Error, Result, sqlstate};
 use crate::pg::guard;
 use crate::pg::pool::ask::socket_path;
-use crate::pg::pool::attempt::{Attempt, Progress, socket_address};
-use crate::pg::pool::poll::{Interest, Poll};
+use crate::pg::pool::attempt::{Attempt, Connected, Progress};
+use crate::pg::pool::cancel::{Cancel, Purpose};
+use crate::pg::pool::dial::Seal;
+use crate::pg::pool::poll::{Interest, Poll, Watch};
+use crate::pg::pool::relayed::{Relayed, Tokens};
 use crate::pg::pool::shared::{self, locked, my_pid, now, wake, worker_of};
 use crate::pg::pool::{descriptor, settings};
+use crate::pg::report;
 use crate::pg::socket::Socket;
 use crate::pg::wait::{Event, Patience, Source, wait_as};
 use crate::pool::backoff::pause_after;
-use crate::pool::keepalive::Keepalive;
 use crate::pool::message::{Address, Answer, Request, decode, encode};
 use crate::pool::slot::{Owner, State, Word};
 use crate::pool::table::Table;
+use crate::tls::relay::BLOCK;
 use crate::wire::startup::CancelKey;
-use bytes::{Buf, BytesMut};
 use pgrx::bgworkers::{BackgroundWorker, BackgroundWorkerBuilder, SignalWakeFlags};
 use pgrx::{IntoDatum, pg_sys};
 use std::collections::HashMap;
@@ -34,8 +37,8 @@ use std::time::{Duration, Instant};
 
 /// How often idle times, ages and dead owners are looked at.
 const TICK: Duration = Duration::from_secs(1);
-/// How long a node may take to hear a cancel before its connection is closed all the same.
-const CANCEL_BOUND: Duration = Duration::from_secs(5);
+/// How often sockets are looked at before all the rest has its turn.
+const ROUNDS: usize = 32;
 
 /// Registers the workers; while the postmaster loads its libraries.
 pub fn install() {
@@ -67,10 +70,7 @@ fn run(index: usize) -> Result<()> {
     let Some(table) = shared::table() else { return Ok(()) };
     descriptor::raise_limit();
     let mut worker = Worker::start(index, table).map_err(|error| {
-        crate::error::Error::new(
-            crate::error::sqlstate::INTERNAL,
-            format!("sharding pool worker {index} cannot start: {error}"),
-        )
+        Error::new(sqlstate::INTERNAL, format!("sharding pool worker {index} cannot start: {error}"))
     })?;
     while !BackgroundWorker::sigterm_received() {
         if BackgroundWorker::sighup_received() {
@@ -87,9 +87,13 @@ fn run(index: usize) -> Result<()> {
 
 /// A connection that the worker has made.
 struct Master {
+    /// What backends get.
     socket: Socket,
+    /// What stands between that and the node.
+    relayed: Option<Relayed>,
     generation: u64,
     address: Address,
+    seal: Option<Seal>,
     opened: Instant,
     /// The number of leases, and since when it is the same.
     leases: u64,
@@ -110,17 +114,9 @@ struct Wanted {
     generation: u64,
     owner: Owner,
     client: u64,
-    /// What the poll set knows.
-    registered: Option<(RawFd, Interest)>,
-}
-
-/// A request to cancel what runs on a connection that is about to be closed.
-struct Cancel {
-    socket: Socket,
-    output: BytesMut,
-    deadline: Instant,
-    slot: usize,
-    seen: Word,
+    watch: Watch,
+    /// Of the socket that is watched.
+    dials: u64,
 }
 
 struct Worker {
@@ -132,15 +128,21 @@ struct Worker {
     masters: HashMap<usize, Master>,
     clients: HashMap<u64, Client>,
     attempts: HashMap<u64, Wanted>,
-    cancels: HashMap<u64, Cancel>,
+    cancels: HashMap<u64, (Cancel, Watch)>,
+    /// For what passes through.
+    block: Box<[u8]>,
     last_token: u64,
     next_tick: Instant,
     ticks: u64,
 }
 
 const LISTENER: u64 = 0;
-/// Tokens of masters are their slots plus this.
+/// Tokens of masters are their slots plus this, those of the two sides of a relay plus one of these.
 const MASTERS: u64 = 1 << 60;
+const NODE_SIDES: u64 = 2 << 60;
+const BACKEND_SIDES: u64 = 3 << 60;
+/// What is left of a token without these.
+const SLOTS: u64 = MASTERS - 1;
 
 impl Worker {
     fn start(index: usize, table: Table<'static>) -> io::Result<Worker> {
@@ -163,6 +165,7 @@ impl Worker {
             clients: HashMap::new(),
             attempts: HashMap::new(),
             cancels: HashMap::new(),
+            block: vec![0; BLOCK].into_boxed_slice(),
             last_token: LISTENER,
             next_tick: Instant::now() + TICK,
             ticks: 0,
@@ -183,17 +186,27 @@ impl Worker {
 
     fn next_due(&self) -> Instant {
         let attempts = self.attempts.values().map(|wanted| wanted.attempt.due());
-        let cancels = self.cancels.values().map(|cancel| cancel.deadline);
+        let cancels = self.cancels.values().map(|(cancel, _)| cancel.deadline);
         attempts.chain(cancels).fold(self.next_tick, Instant::min)
     }
 
     fn work(&mut self) {
-        for token in self.poll.ready() {
-            match token {
-                LISTENER => self.accept(),
-                token if token >= MASTERS => self.hung_up((token - MASTERS) as usize),
-                token if self.clients.contains_key(&token) => self.listen_to(token),
-                _ => {}
+        for _ in 0..ROUNDS {
+            let mut relayed = false;
+            for token in self.poll.ready() {
+                match token {
+                    LISTENER => self.accept(),
+                    token if token >= NODE_SIDES => {
+                        relayed = true;
+                        self.relay((token & SLOTS) as usize);
+                    }
+                    token if token >= MASTERS => self.hung_up((token - MASTERS) as usize),
+                    token if self.clients.contains_key(&token) => self.listen_to(token),
+                    _ => {}
+                }
+            }
+            if !relayed {
+                break;
             }
         }
         let attempts: Vec<u64> = self.attempts.keys().copied().collect();
@@ -255,17 +268,18 @@ impl Worker {
 
     fn serve(&mut self, client: u64, owner: Owner, request: Request) {
         match request {
-            Request::Descriptor { slot, generation } => {
-                let slot = slot as usize;
-                let word = self.table.slots.get(slot).map(|slot| slot.word());
-                let its_own = word == Some(Word { state: State::Leased(owner), generation });
-                match self.masters.get(&slot) {
-                    Some(master) if its_own && master.generation == generation => {
-                        let fd = master.socket.fd();
-                        let answer = self.connected(slot, master.address.clone());
-                        self.answer(client, &answer, Some(fd));
-                    }
-                    _ => self.answer(client, &Answer::Gone, None),
+            Request::Descriptor { slot, generation } => match self.leased(slot, generation, owner) {
+                Some((slot, master)) => {
+                    let answer = self.connected(slot, master);
+                    let fd = master.socket.fd();
+                    self.answer(client, &answer, Some(fd));
+                }
+                None => self.answer(client, &Answer::Gone, None),
+            },
+            Request::Cancel { slot, generation } => {
+                let known = self.leased(slot, generation, owner).is_some();
+                if !(known && self.cancel(slot as usize, Purpose::Asked { client })) {
+                    self.answer(client, &Answer::Gone, None);
                 }
             }
             Request::Open { slot, generation, opening } => {
@@ -277,12 +291,22 @@ impl Worker {
                 {
                     return self.answer(client, &Answer::Gone, None);
                 }
-                let attempt = Attempt::new(opening, self.pause(slot));
+                let attempt = Attempt::new(*opening, self.pause(slot));
                 let token = self.token();
-                self.attempts.insert(token, Wanted { attempt, slot, generation, owner, client, registered: None });
+                let wanted = Wanted { attempt, slot, generation, owner, client, watch: Watch::default(), dials: 0 };
+                self.attempts.insert(token, wanted);
                 self.advance(token);
             }
         }
+    }
+
+    /// The connection of a slot that this backend has leased.
+    fn leased(&self, slot: u32, generation: u64, owner: Owner) -> Option<(usize, &Master)> {
+        let slot = slot as usize;
+        let word = self.table.slots.get(slot)?.word();
+        let its_own = word == Word { state: State::Leased(owner), generation };
+        let master = self.masters.get(&slot).filter(|master| its_own && master.generation == generation)?;
+        Some((slot, master))
     }
 
     fn answer(&mut self, client: u64, answer: &Answer, fd: Option<RawFd>) {
@@ -292,10 +316,11 @@ impl Worker {
         }
     }
 
-    fn connected(&self, slot: usize, address: Address) -> Answer {
+    fn connected(&self, slot: usize, master: &Master) -> Answer {
         let facts = &self.table.slots[slot].facts;
         Answer::Connected {
-            address,
+            address: master.address.clone(),
+            encrypted: master.seal.is_some(),
             cancel_process: facts.cancel_process.load(Ordering::Relaxed),
             cancel_secret: facts.cancel_secret.load(Ordering::Relaxed),
         }
@@ -320,21 +345,17 @@ impl Worker {
         }
         match wanted.attempt.step() {
             Progress::Pending => {
-                let source = wanted.attempt.source();
-                if source != wanted.registered
-                    && let Some((fd, interest)) = source
-                {
-                    let known = wanted.registered.is_some_and(|(known, _)| known == fd);
-                    let registered = match known {
-                        true => self.poll.modify(fd, interest, token).or_else(|_| self.poll.add(fd, interest, token)),
-                        false => self.poll.add(fd, interest, token).or_else(|_| self.poll.modify(fd, interest, token)),
-                    };
-                    wanted.registered = registered.ok().map(|()| (fd, interest));
+                if let Some((fd, interest)) = wanted.attempt.source() {
+                    if wanted.attempt.dials() != wanted.dials {
+                        wanted.dials = wanted.attempt.dials();
+                        wanted.watch.forget();
+                    }
+                    wanted.watch.update(&self.poll, fd, interest, token);
                 }
             }
-            Progress::Connected { socket, address, cancel_key } => {
+            Progress::Connected(connected) => {
                 let Some(wanted) = self.forget_attempt(token) else { return };
-                self.keep(wanted, socket, address, cancel_key);
+                self.keep(wanted, connected);
             }
             Progress::Failed { reason, hint } => {
                 let Some(wanted) = self.forget_attempt(token) else { return };
@@ -351,28 +372,41 @@ impl Worker {
         Some(wanted)
     }
 
-    fn keep(&mut self, wanted: Wanted, socket: Socket, address: Address, cancel_key: CancelKey) {
+    fn keep(&mut self, wanted: Wanted, connected: Connected) {
+        let Connected { link, address, place, seal, cancel_key } = connected;
         let Wanted { slot: index, generation, owner, client, .. } = wanted;
         let slot = &self.table.slots[index];
         slot.facts.cancel_process.store(cancel_key.process_id, Ordering::Relaxed);
         slot.facts.cancel_secret.store(cancel_key.secret_key, Ordering::Relaxed);
         slot.facts.opened_at.store(now(), Ordering::Relaxed);
+        slot.facts.server.set(&place);
+        slot.facts.tls.store(seal.is_some(), Ordering::Relaxed);
         let pool = &self.table.pools[slot.pool.load(Ordering::Relaxed) as usize];
         pool.failures.store(0, Ordering::Relaxed);
-        let fd = socket.fd();
-        self.poll.remove(fd);
-        let watched = self.poll.add(fd, Interest::HangUp, MASTERS + index as u64);
-        let instant = Instant::now();
-        let master =
-            Master { socket, generation, address: address.clone(), opened: instant, leases: 0, idle_since: instant };
+        self.poll.remove(link.fd());
+        let (relayed, socket) = match Relayed::new(link) {
+            Ok(both) => both,
+            Err(error) => {
+                let reason = format!("The coordinator cannot relay a TLS connection: {error}.");
+                return self.fail(Wanted { slot: index, generation, owner, client, ..wanted }, reason, None);
+            }
+        };
+        let watched = match &relayed {
+            None => self.poll.add(socket.fd(), Interest::HangUp, MASTERS + index as u64).is_ok(),
+            Some(_) => true,
+        };
+        let opened = Instant::now();
+        let master = Master { socket, relayed, generation, address, seal, opened, leases: 0, idle_since: opened };
+        let answer = self.connected(index, &master);
+        let fd = master.socket.fd();
         self.masters.insert(index, master);
-        if watched.is_err() || !self.table.opened(index, generation, owner) {
+        if !watched || !self.table.opened(index, generation, owner) {
             // Broken by a backend that did not wait: `close_broken` finds it.
             self.table.break_off(index, owner);
             return self.answer(client, &Answer::Gone, None);
         }
-        let answer = self.connected(index, address);
         self.answer(client, &answer, Some(fd));
+        self.relay(index);
     }
 
     fn fail(&mut self, wanted: Wanted, reason: String, hint: Option<String>) {
@@ -383,6 +417,24 @@ impl Worker {
         pool.counters.failed.fetch_add(1, Ordering::Relaxed);
         self.free(wanted.slot, Word { state: State::Opening(wanted.owner), generation: wanted.generation });
         self.answer(wanted.client, &Answer::Failed { reason, hint }, None);
+    }
+
+    /// Moves bytes between a backend and a node, if they are encrypted on the way.
+    fn relay(&mut self, slot: usize) {
+        let Some(Master { relayed: Some(relayed), .. }) = self.masters.get_mut(&slot) else { return };
+        let tokens = Tokens { node: NODE_SIDES + slot as u64, backend: BACKEND_SIDES + slot as u64 };
+        match relayed.pump(&self.poll, tokens, &mut self.block) {
+            Ok(true) => return,
+            // Backends report it when a connection breaks off, but not what is wrong with TLS.
+            Err(error) if error.kind() == io::ErrorKind::Other => {
+                let pool = &self.table.pools[self.table.slots[slot].pool.load(Ordering::Relaxed) as usize];
+                let message = format!("TLS connection to node \"{}\" failed: {error}", pool.node_name.get());
+                report::log(&Error::new(sqlstate::CONNECTION_FAILURE, message));
+            }
+            _ => {}
+        }
+        relayed.end(&self.poll);
+        self.hung_up(slot);
     }
 
     // Closing.
@@ -402,19 +454,19 @@ impl Worker {
         for slot in (self.index..self.table.slots.len()).step_by(settings::workers()) {
             let seen = self.table.slots[slot].word();
             if seen.state != State::Broken
-                || self.cancels.values().any(|cancel| cancel.slot == slot)
+                || self.cancels.values().any(|(cancel, _)| cancel.purpose == Purpose::Close { slot, seen })
                 || self.attempts.values().any(|wanted| wanted.slot == slot)
             {
                 continue;
             }
-            if !self.cancel(slot, seen) {
+            if !self.cancel(slot, Purpose::Close { slot, seen }) {
                 self.close(slot);
             }
         }
     }
 
     /// Asks the node to stop what still runs on a connection; `false` if there is no need or no way.
-    fn cancel(&mut self, slot: usize, seen: Word) -> bool {
+    fn cancel(&mut self, slot: usize, purpose: Purpose) -> bool {
         let facts = &self.table.slots[slot].facts;
         let key = CancelKey {
             process_id: facts.cancel_process.load(Ordering::Relaxed),
@@ -424,39 +476,35 @@ impl Worker {
         if key == CancelKey::default() {
             return false;
         }
-        let socket = socket_address(&master.address)
-            .and_then(|address| Socket::connect_uncounted(&address, &Keepalive::default()));
-        let Ok(socket) = socket else { return false };
+        let Ok(cancel) = Cancel::new(&master.address, master.seal.clone(), key, purpose) else { return false };
         let token = self.token();
-        if self.poll.add(socket.fd(), Interest::ReadWrite, token).is_err() {
-            return false;
-        }
-        let deadline = Instant::now() + CANCEL_BOUND;
-        self.cancels.insert(token, Cancel { socket, output: key.request(), deadline, slot, seen });
+        self.cancels.insert(token, (cancel, Watch::default()));
         self.cancel_on(token);
         true
     }
 
     fn cancel_on(&mut self, token: u64) {
-        let Some(cancel) = self.cancels.get_mut(&token) else { return };
-        if !cancel.is_over() {
-            if cancel.output.is_empty() {
-                let _ = self.poll.modify(cancel.socket.fd(), Interest::Read, token);
+        let Some((cancel, watch)) = self.cancels.get_mut(&token) else { return };
+        let Some(heard) = cancel.step() else {
+            if let Some((fd, interest)) = cancel.source() {
+                watch.update(&self.poll, fd, interest, token);
             }
             return;
-        }
-        if let Some(Cancel { slot, seen, .. }) = self.cancels.remove(&token)
-            && self.table.slots[slot].word() == seen
-        {
-            self.close(slot);
+        };
+        match self.cancels.remove(&token).map(|(cancel, _)| cancel.purpose) {
+            Some(Purpose::Close { slot, seen }) if self.table.slots[slot].word() == seen => self.close(slot),
+            Some(Purpose::Asked { client }) => {
+                self.answer(client, if heard { &Answer::Cancelled } else { &Answer::Gone }, None);
+            }
+            _ => {}
         }
     }
 
     /// Closes the connection of a broken slot and frees it.
     fn close(&mut self, slot: usize) {
-        if let Some(master) = self.masters.remove(&slot) {
+        if let Some(mut master) = self.masters.remove(&slot) {
             self.poll.remove(master.socket.fd());
-            master.socket.say_goodbye();
+            master.leave(&self.poll);
         }
         let seen = self.table.slots[slot].word();
         if seen.state == State::Broken {
@@ -519,29 +567,22 @@ impl Worker {
 
     /// Closes what nobody uses; what is in use closes when it is given back.
     fn stop(&mut self) {
-        for (slot, master) in &self.masters {
+        for (slot, master) in &mut self.masters {
             if self.table.doom(*slot) {
-                master.socket.say_goodbye();
+                master.leave(&self.poll);
             }
         }
         retire_all(self.table, self.index);
     }
 }
 
-impl Cancel {
-    /// Whether the node has heard it, cannot hear it, or takes too long.
-    fn is_over(&mut self) -> bool {
-        while !self.output.is_empty() {
-            match self.socket.send(&self.output) {
-                Ok(0) => return Instant::now() >= self.deadline,
-                Ok(count) => self.output.advance(count),
-                Err(error) if error.kind() == io::ErrorKind::NotConnected => {
-                    return Instant::now() >= self.deadline;
-                }
-                Err(_) => return true,
-            }
+impl Master {
+    /// Takes leave of the node and ends the connection.
+    fn leave(&mut self, poll: &Poll) {
+        match &mut self.relayed {
+            Some(relayed) => relayed.end(poll),
+            None => self.socket.say_goodbye(),
         }
-        !matches!(self.socket.receive(&mut [0]), Ok(None)) || Instant::now() >= self.deadline
     }
 }
 

@@ -18,6 +18,7 @@ use crate::pg::session::settle;
 use crate::pg::settings::Settings;
 use crate::transaction::levels::Levels;
 use crate::wire::conversation::Block;
+use pgrx::pg_sys;
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -155,6 +156,12 @@ impl Session {
         talk.forget_portals();
         if !talk.is_clean() || talk.fatal().is_some() {
             // Dropped, it is closed.
+            return;
+        }
+        // SAFETY: a variable of this backend, which the transaction that ends has set.
+        if talk.read_only_seen() && !unsafe { pg_sys::XactReadOnly } {
+            // The server has come to be a standby, or never was the right one: look for the primary.
+            lease::abandon(&self.pool);
             return;
         }
         if self.settings_sent && talk.errors_seen() != self.errors_at_lease {

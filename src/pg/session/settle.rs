@@ -43,7 +43,7 @@ pub fn settle(keys: &[Key], bound: Duration, may_cancel: impl Fn(Option<u32>) ->
 /// closed.
 pub fn request_cancel(keys: &[Key], deadline: Instant) {
     let targets: Vec<_> = with_sessions(|sessions| {
-        keys.iter().filter_map(|key| Some(sessions.get(key)?.connection.as_ref()?.cancel_target())).collect()
+        keys.iter().filter_map(|key| Some(sessions.get(key)?.connection.as_ref()?.cancel_way())).collect()
     });
     let heard = cancel(&targets, deadline);
     with_sessions(|sessions| {
