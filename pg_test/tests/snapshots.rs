@@ -169,3 +169,25 @@ fn what_a_transaction_holds_on_nodes_stays() {
     client.batch_execute("UPDATE a SET v = v + 1 WHERE id = 2; COMMIT").unwrap();
     assert_eq!(two(&mut client, sum), (2, 0));
 }
+
+/// The snapshot of the whole transaction is not given up for one of a statement.
+#[test]
+fn stricter_levels_keep_their_snapshot() {
+    let cluster = Cluster::start(1);
+    let mut client = cluster.client();
+    client
+        .batch_execute(
+            "CREATE TABLE a (id int PRIMARY KEY, v int); SELECT sharding.distribute_table('a', 'id', 4);
+             CREATE TABLE b (id int PRIMARY KEY, v int); SELECT sharding.distribute_table('b', 'id', 4);
+             INSERT INTO a VALUES (1, 0); INSERT INTO b VALUES (1, 0)",
+        )
+        .unwrap();
+    let sum = "SELECT (SELECT sum(v) FROM a), (SELECT sum(v) FROM b)";
+    for (isolation, expected) in [("SERIALIZABLE", (0, 0)), ("REPEATABLE READ", (1, 0)), ("READ COMMITTED", (3, 0))] {
+        client.batch_execute(&format!("BEGIN ISOLATION LEVEL {isolation}")).unwrap();
+        two(&mut client, sum);
+        cluster.client().batch_execute("UPDATE a SET v = v + 1").unwrap();
+        assert_eq!(two(&mut client, sum), expected, "{isolation}");
+        client.batch_execute("COMMIT").unwrap();
+    }
+}

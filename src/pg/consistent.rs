@@ -10,6 +10,7 @@
 //! | `READ COMMITTED` block | the same, as long as it has only read on these nodes: their transactions begin anew | statement starts |
 //! | the same after a write | each scan's own snapshot, all in one pass | statement starts |
 //! | `REPEATABLE READ` | one snapshot on every node of the cluster | a node is used first |
+//! | `SERIALIZABLE` | nothing: it uses one node | |
 //!
 //! Scans whose parameters come from other parts of the plan can only be sent when those are known, in a pass of
 //! their own. This server is one of the nodes: if a transaction that wrote here and elsewhere was committed since the
@@ -25,7 +26,8 @@ use crate::pg::scan::{Scan, is_sent_by_client};
 use crate::pg::session::command::{collect_each, is_finished};
 use crate::pg::session::leases::ensure_connected;
 use crate::pg::session::registry::{
-    Access, Key, Running, has_fixed_snapshot, join, key_of, may_begin_anew, pump, start, wait_for, with_fixed_snapshot,
+    Access, Key, Running, has_fixed_snapshot, is_serializable, join, key_of, may_begin_anew, pump, start, wait_for,
+    with_fixed_snapshot,
 };
 use crate::pg::wait::{Patience, Woken};
 use crate::pg::{catalog_cache, hooks, readers, transaction, tree};
@@ -91,7 +93,7 @@ pub fn previous_is_over() -> Result<()> {
 /// A statement is about to run: its scans on several nodes are sent together. Called after the executor has
 /// prepared it; `before` is the number of scans that there were before.
 pub unsafe fn statement_starts(desc: *mut pg_sys::QueryDesc, before: usize, eflags: i32, first: bool) -> Result<()> {
-    if consistent_reads() == ConsistentReads::Off {
+    if consistent_reads() == ConsistentReads::Off || is_serializable() {
         return Ok(());
     }
     if is_repeatable_read() {
@@ -129,8 +131,9 @@ pub unsafe fn statement_starts(desc: *mut pg_sys::QueryDesc, before: usize, efla
 pub unsafe fn open(scan: &mut Scan, nodes: &[NodeId]) -> Result<()> {
     // SAFETY: the executor runs the scan.
     unsafe {
-        let alone = nodes.len() < fewest() || consistent_reads() == ConsistentReads::Off || is_repeatable_read();
-        if alone || nodes.iter().all(|node| has_fixed_snapshot(*node)) {
+        let alone = nodes.len() < fewest() || consistent_reads() == ConsistentReads::Off;
+        let has_snapshot = is_repeatable_read() || is_serializable();
+        if alone || has_snapshot || nodes.iter().all(|node| has_fixed_snapshot(*node)) {
             return scan.send(false, false);
         }
         let own_snapshot = nodes.len() > 1 && scan.has_own_snapshot();
