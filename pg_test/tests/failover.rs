@@ -90,6 +90,9 @@ fn the_promoted_standby_takes_over() {
     let mut in_transaction = servers.coordinator.client();
     assert_eq!(server_of_n1(&mut client), servers.primary.port().to_string(), "the standby is named first");
     in_transaction.batch_execute("BEGIN; UPDATE t SET v = 1").unwrap();
+    let twice = format!("SELECT sharding.add_node('n3', '127.0.0.1', {}, 'app', 'postgres')", servers.primary.port());
+    let error = client.batch_execute(&twice).unwrap_err();
+    assert!(format!("{error:?}").contains("are the same database"), "{error:?}");
     servers.catch_up();
     servers.primary.kill();
 

@@ -264,6 +264,13 @@ fn memory(pid: i32) -> u64 {
     line.split_whitespace().nth(1).and_then(|kb| kb.parse::<u64>().ok()).expect("a number") / 1024
 }
 
+/// The processor time that a process has used, in hundredths of a second.
+fn ticks(pid: i32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process");
+    let fields = stat.rsplit(") ").next().expect("fields after the name").split_whitespace();
+    fields.skip(11).take(2).map(|field| field.parse::<u64>().expect("a number")).sum()
+}
+
 /// The process id of the coordinator's pool worker.
 fn worker(servers: &Servers) -> i32 {
     let postmaster = servers.coordinator.pid();
@@ -334,17 +341,22 @@ fn all_that_a_connection_does_works_over_tls() {
     let before = memory(worker);
     let mut reader = servers.coordinator.client();
     let mut rows = reader.query_raw("SELECT id, v FROM t", Vec::<i64>::new()).unwrap();
-    let (mut count, mut bytes, mut most) = (0_i64, 0, before);
+    let (mut count, mut bytes, mut most, mut idle_work) = (0_i64, 0, before, 0);
     while let Some(row) = rows.next().unwrap() {
         bytes += row.get::<_, &str>(1).len();
         if count % 20_000 == 0 {
+            // What can be moved is moved; after that the worker sleeps, too.
             std::thread::sleep(Duration::from_millis(150));
+            let before = ticks(worker);
+            std::thread::sleep(Duration::from_millis(300));
+            idle_work = idle_work.max(ticks(worker) - before);
             most = most.max(memory(worker));
         }
         count += 1;
     }
     drop(rows);
     assert!(count == 60_000 && bytes > 100_000_000, "{count} rows, {bytes} bytes");
+    assert!(idle_work < 6, "the pool worker used {idle_work}0 ms of 300 ms in which nothing moved");
     assert!(most < before + 4, "the pool worker: {before} MB before, {most} MB at most");
 
     // A cancel reaches the nodes, and they keep their connections.

@@ -5,11 +5,12 @@
 //! schema for shards and the reference tables.
 
 use crate::api::node::find;
-use crate::catalog::{NodeId, SHARD_SCHEMA, quote_literal};
+use crate::catalog::{NodeId, SHARD_SCHEMA};
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::ddl::distribute;
 use crate::pg::session::{Access, execute, query};
 use crate::pg::spi;
+use crate::pool::hosts::{Host, hosts};
 use pgrx::pg_sys;
 
 /// Major versions that are tested.
@@ -68,21 +69,30 @@ pub fn check(name: &str) -> Result<()> {
     distribute::copy_tables_to(node)
 }
 
-/// Two nodes in one database would wait for each other's locks, which no server would notice.
+/// Two nodes in one database would wait for each other's locks, which no server would notice. Each server counts that a
+/// node may be at.
 fn refuse_same_place(name: &str) -> Result<()> {
-    let same = spi::value(&format!(
-        "SELECT other.name FROM sharding.nodes this JOIN sharding.nodes other USING (host, port, dbname)
-         WHERE this.name = {} AND other.name <> this.name LIMIT 1",
-        quote_literal(name)
-    ));
-    match same {
+    let rows = spi::run("SELECT name, dbname, host, port FROM sharding.nodes");
+    let places: Vec<(String, Vec<(String, Host)>)> = rows.into_iter().filter_map(places_of).collect();
+    let Some((_, here)) = places.iter().find(|(node, _)| node == name) else { return Ok(()) };
+    let same = |(node, there): &&(String, Vec<(String, Host)>)| node != name && there.iter().any(|p| here.contains(p));
+    match places.iter().find(same) {
         None => Ok(()),
-        Some(other) => Err(Error::new(
+        Some((other, _)) => Err(Error::new(
             sqlstate::INVALID_PARAMETER_VALUE,
             format!("nodes \"{name}\" and \"{other}\" are the same database"),
         )
         .hint("Every node needs a database of its own.")),
     }
+}
+
+/// A node of the view and the databases that it may be.
+fn places_of(row: Vec<Option<String>>) -> Option<(String, Vec<(String, Host)>)> {
+    let [name, dbname, host, port] = <[Option<String>; 4]>::try_from(row).ok()?;
+    let dbname = dbname?;
+    // What does not fit together cannot be connected to either, and the user is told of it then.
+    let hosts = hosts(host.as_deref(), None, port.as_deref()).ok()?;
+    Some((name?, hosts.into_iter().map(|host| (dbname.clone(), host)).collect()))
 }
 
 fn compare(name: &str, here: &Facts, there: &Facts) -> Result<()> {

@@ -16,6 +16,7 @@
 //! - [`lease`]: how a backend gets a connection and gives it back
 //! - [`ask`]: what a backend asks of a worker, over a private socket
 //! - [`worker`], [`attempt`], [`dial`], [`link`]: opening, watching and closing connections
+//! - [`master`]: a connection as its worker keeps it
 //! - [`relayed`], [`files`]: TLS, which the worker speaks for the backends
 //! - [`cancel`]: requests to cancel that the worker sends
 //! - [`taint`]: what may have run in a node's session that the next user must not see
@@ -30,6 +31,7 @@ pub mod dial;
 pub mod files;
 pub mod lease;
 pub mod link;
+pub mod master;
 pub mod overview;
 pub mod poll;
 pub mod relayed;

@@ -11,16 +11,15 @@ use crate::pg::guard;
 use crate::pg::pool::ask::socket_path;
 use crate::pg::pool::attempt::{Attempt, Connected, Progress};
 use crate::pg::pool::cancel::{Cancel, Purpose};
-use crate::pg::pool::dial::Seal;
+use crate::pg::pool::master::Master;
 use crate::pg::pool::poll::{Interest, Poll, Watch};
 use crate::pg::pool::relayed::{Relayed, Tokens};
 use crate::pg::pool::shared::{self, locked, my_pid, now, wake, worker_of};
 use crate::pg::pool::{descriptor, settings};
 use crate::pg::report;
-use crate::pg::socket::Socket;
 use crate::pg::wait::{Event, Patience, Source, wait_as};
 use crate::pool::backoff::pause_after;
-use crate::pool::message::{Address, Answer, Request, decode, encode};
+use crate::pool::message::{Answer, Request, decode, encode};
 use crate::pool::slot::{Owner, State, Word};
 use crate::pool::table::Table;
 use crate::tls::relay::BLOCK;
@@ -83,21 +82,6 @@ fn run(index: usize) -> Result<()> {
     }
     worker.stop();
     Ok(())
-}
-
-/// A connection that the worker has made.
-struct Master {
-    /// What backends get.
-    socket: Socket,
-    /// What stands between that and the node.
-    relayed: Option<Relayed>,
-    generation: u64,
-    address: Address,
-    seal: Option<Seal>,
-    opened: Instant,
-    /// The number of leases, and since when it is the same.
-    leases: u64,
-    idle_since: Instant,
 }
 
 /// A backend that asks.
@@ -573,16 +557,6 @@ impl Worker {
             }
         }
         retire_all(self.table, self.index);
-    }
-}
-
-impl Master {
-    /// Takes leave of the node and ends the connection.
-    fn leave(&mut self, poll: &Poll) {
-        match &mut self.relayed {
-            Some(relayed) => relayed.end(poll),
-            None => self.socket.say_goodbye(),
-        }
     }
 }
 
