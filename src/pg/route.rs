@@ -222,9 +222,7 @@ unsafe fn choose(
     // SAFETY: `sent` is our copy.
     unsafe {
         if is_insert_select(sent) {
-            let table =
-                crate::catalog::TableId((*tree::entry((*sent).rtable, (*sent).resultRelation as u32)).relid.to_u32());
-            return Ok(Choice { tier: Tier::Pushdown, target: Target::All { table }, one_shard: false });
+            return Ok(insert_select_target(sent, map, tables, parameters));
         }
         if (*sent).commandType == pg_sys::CmdType::CMD_INSERT {
             let target = insert_target(sent, map, parameters)?;
@@ -323,6 +321,26 @@ unsafe fn insert_target(
             Some(parameter) => Ok(Target::Key { table, parameter }),
             None => Err("the new row's shard key is not known before it runs".into()),
         }
+    }
+}
+
+/// The nodes of an INSERT ... SELECT: the one whose rows the SELECT reads, if it is one, else all.
+unsafe fn insert_select_target(
+    sent: *mut pg_sys::Query,
+    map: &ClusterMap,
+    tables: &Tables,
+    parameters: &mut Parameters,
+) -> Choice {
+    // SAFETY: `sent` is our copy.
+    unsafe {
+        let table =
+            crate::catalog::TableId((*tree::entry((*sent).rtable, (*sent).resultRelation as u32)).relid.to_u32());
+        let all = Choice { tier: Tier::Pushdown, target: Target::All { table }, one_shard: false };
+        let Some(index) = insert_select::source(sent) else { return all };
+        let mut reader = Reader::new(map, tables.distributed.iter().copied());
+        let level = reader.read((*tree::entry((*sent).rtable, index)).subquery);
+        let pinned = router::pins(&level).ok().and_then(|pins| one_node(&pins, &reader.values, map, parameters).ok());
+        pinned.map_or(all, |(target, _)| Choice { tier: Tier::Router, target, one_shard: false })
     }
 }
 

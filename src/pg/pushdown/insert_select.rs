@@ -7,8 +7,8 @@
 //! ```
 //!
 //! Sound if the SELECT's rows are split over the nodes by their key (`place`), and the new rows' key is that key as it
-//! is. Defaults are part of the statement then: what has to be evaluated here becomes a parameter, and what draws from a
-//! sequence or is volatile keeps the statement on the coordinator. A node refuses rows that are not its own.
+//! is. Defaults are part of the statement then: what has to be evaluated here becomes a parameter, and what draws from
+//! a sequence or is volatile keeps the statement on the coordinator. A node refuses rows that are not its own.
 
 use super::place::{Reading, Reason, Rows};
 use super::{shape, unfit};
