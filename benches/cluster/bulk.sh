@@ -27,7 +27,7 @@ sql cluster "$TABLES SELECT sharding.distribute_table('entries', 'tenant');
 DATA=$BASE/data
 mkdir -p "$DATA"
 chmod 777 "$DATA"
-ROWS_OF="SELECT (i::bigint * 7919) % ($ROWS / 10), i, i % 12, (i * 31) % 100, (i::bigint * 7919 % 1000003) / 100.0,
+ROWS_OF="SELECT (i::bigint * 7919) % ($ROWS / 10), i::bigint, i % 12, (i * 31) % 100, ((i::bigint * 7919 % 1000003) / 100.0)::numeric(10,2),
     repeat(md5(i::text), 2) FROM generate_series(1, $ROWS) i"
 sql plain "COPY ($ROWS_OF) TO '$DATA/rows.txt'; COPY ($ROWS_OF) TO '$DATA/rows.csv' (FORMAT csv);
     COPY ($ROWS_OF) TO '$DATA/rows.bin' (FORMAT binary)"
