@@ -237,3 +237,41 @@ fn a_part_of_a_query_is_pushed_down() {
     );
     contains_all(&text, &["Tier: pushdown", "GROUP BY v", "Seq Scan on local"]);
 }
+
+#[test]
+fn insert_select_of_colocated_rows_goes_to_the_nodes() {
+    let (_cluster, mut here) = start();
+    here.batch_execute(
+        "CREATE TABLE u (id int, n bigint, made timestamptz DEFAULT now(), PRIMARY KEY (id));
+         SELECT sharding.distribute_table('u', 'id', 8, 't');
+         CREATE TABLE s (id int, n bigserial);
+         SELECT sharding.distribute_table('s', 'id', 8, 't')",
+    )
+    .unwrap();
+    let pushed = ["pushdown", "n1, n2, n3", "INSERT INTO public.u"];
+    for sql in [
+        "INSERT INTO u (id, n) SELECT id, v FROM t",
+        "INSERT INTO u (id, n) SELECT id, count(*) FROM t GROUP BY id ON CONFLICT (id) DO UPDATE SET n = excluded.n",
+        "INSERT INTO u (n, id) SELECT 1, a.id FROM t a JOIN u b USING (id) ON CONFLICT DO NOTHING",
+    ] {
+        contains_all(&explain(&mut here, "COSTS OFF", sql), &pushed);
+    }
+    let one = explain(&mut here, "COSTS OFF", "INSERT INTO u (id, n) SELECT id, v FROM t WHERE id = 5");
+    contains_all(&one, &["router", "1 of 8", "INSERT INTO public.u"]);
+    for (sql, reason) in [
+        ("INSERT INTO u (id, n) SELECT id + 1, v FROM t", "shard key is not that of the rows"),
+        ("INSERT INTO u (id, n) SELECT v, count(*) FROM t GROUP BY v", "groups by other columns"),
+        ("INSERT INTO u (id, n) SELECT id, random() FROM t", "volatile"),
+        ("INSERT INTO s (id) SELECT id FROM t", "volatile"),
+        ("INSERT INTO u (id, n) SELECT id, (SELECT count(*) FROM t) FROM t", "one value"),
+        ("INSERT INTO u (id) SELECT b.id FROM t a LEFT JOIN t b ON b.id = a.id AND b.v > 3", "shard key is not that"),
+        ("INSERT INTO u (id) SELECT id FROM t LIMIT 3", "limit"),
+        ("INSERT INTO u (id) SELECT id FROM local", "local"),
+    ] {
+        let text = explain(&mut here, "COSTS OFF, VERBOSE", sql);
+        assert!(!text.contains("INSERT INTO public.u (") && !text.contains("INSERT INTO public.s ("), "{sql}\n{text}");
+        if text.contains("Reason") {
+            contains_all(&text, &[reason]);
+        }
+    }
+}

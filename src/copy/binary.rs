@@ -37,7 +37,7 @@ pub enum Step {
 /// What is wrong, and in which field, if it is in one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    pub error: Error,
+    pub message: String,
     pub field: Option<usize>,
 }
 
@@ -70,7 +70,7 @@ pub fn header(input: &[u8], eof: bool) -> Result<Option<usize>> {
 
 /// What is next: a record has `fields` fields, and the one at `key` is its key.
 pub fn next(input: &[u8], eof: bool, fields: i16, key: usize) -> std::result::Result<Step, Fault> {
-    let fault = |message: &str, field| Err(Fault { error: malformed(message), field });
+    let fault = |message: &str, field| Err(Fault { message: message.to_string(), field });
     let more = |field| if eof { fault("unexpected EOF in COPY data", Some(field)) } else { Ok(Step::More) };
     let Some(count) = input.first_chunk::<2>().map(|b| i16::from_be_bytes(*b)) else {
         // A missing trailer is no fault, a byte of one is none either: that is how Postgres reads it.

@@ -7,8 +7,8 @@
 //!                        node 1 gets "7\tseven\n", node 2 "8\teight\n"
 //! ```
 //!
-//! Whatever is wrong with a record (fields missing, quotes not closed, a newline of another style) is left to the node that
-//! gets it: its own COPY finds the same fault, and [`line_map`] puts the input's line number into its words.
+//! Whatever is wrong with a record (fields missing, quotes not closed, a newline of another style) is left to the node
+//! that gets it: its own COPY finds the same fault, and [`line_map`] puts the input's line number into its words.
 //!
 //! - [`lines`]: text and CSV into records
 //! - [`field`]: a record's key

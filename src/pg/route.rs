@@ -2,7 +2,8 @@
 //!
 //! The statement is copied, what only this session knows becomes a parameter, and if every table in
 //! it is on one node ([`router::pins`]) Postgres prints it and a `ForeignScan` over no relation runs
-//! it. UPDATE and DELETE of one table without subqueries go to all its nodes the same way.
+//! it. UPDATE and DELETE of one table without subqueries go to all its nodes the same way, and so does an INSERT of
+//! colocated rows ([`insert_select`]).
 
 use crate::catalog::ClusterMap;
 use crate::error::Result;
@@ -10,6 +11,7 @@ use crate::node_as;
 use crate::pg::foreign_scan::{kept_types, parameter_of};
 use crate::pg::params::{Parameters, Volatile};
 use crate::pg::planner::Tables;
+use crate::pg::pushdown::insert_select;
 use crate::pg::query_tree::Reader;
 use crate::pg::shippable::{self, Vocabulary};
 use crate::pg::tree::{self, Node, Visit, items, list_of};
@@ -52,7 +54,9 @@ pub unsafe fn plan(
         }
         let mut parameters = Parameters::default();
         let copy = tree::copy(query);
-        if (*copy).commandType == pg_sys::CmdType::CMD_INSERT {
+        if is_insert_select(copy) {
+            insert_select::complete_select(copy);
+        } else if (*copy).commandType == pg_sys::CmdType::CMD_INSERT {
             // One VALUES row: each expression runs once, so the coordinator may run it.
             for tle in items::<pg_sys::TargetEntry>((*copy).targetList) {
                 let expr = (*tle).expr.cast::<Node>();
@@ -81,7 +85,10 @@ pub unsafe fn plan(
             Err(reason) => return Ok(Err(reason)),
         };
         let effect = if tables.modifies {
-            Effect::Write { alone: outputs.is_empty() || (*query).commandType == pg_sys::CmdType::CMD_INSERT }
+            Effect::Write {
+                alone: outputs.is_empty()
+                    || (*query).commandType == pg_sys::CmdType::CMD_INSERT && !is_insert_select(query),
+            }
         } else if tables.locks {
             Effect::Lock
         } else {
@@ -148,8 +155,16 @@ unsafe fn refuses(query: *mut pg_sys::Query, map: &ClusterMap, tables: &Tables) 
                     return Some("a reference table is written".into());
                 };
                 if q.commandType == pg_sys::CmdType::CMD_INSERT {
-                    let sources = items::<Node>((*q.jointree).fromlist);
-                    return (!sources.is_empty()).then(|| "it inserts more than one row".into());
+                    if items::<Node>((*q.jointree).fromlist).is_empty() {
+                        return None;
+                    }
+                    if items::<pg_sys::TargetEntry>(q.targetList)
+                        .into_iter()
+                        .any(|t| is_part_assignment((*t).expr.cast()))
+                    {
+                        return Some("a part of a column is assigned".into());
+                    }
+                    return insert_select::stays_on_nodes(query, map, tables).err();
                 }
                 if q.commandType == pg_sys::CmdType::CMD_UPDATE
                     && items::<pg_sys::TargetEntry>(q.targetList)
@@ -167,6 +182,12 @@ unsafe fn refuses(query: *mut pg_sys::Query, map: &ClusterMap, tables: &Tables) 
             _ => Some("MERGE is split on the coordinator".into()),
         }
     }
+}
+
+/// Whether it inserts the rows of a query; that each node can do so was found out before.
+unsafe fn is_insert_select(query: *mut pg_sys::Query) -> bool {
+    // SAFETY: reads an analyzed query.
+    unsafe { (*query).commandType == pg_sys::CmdType::CMD_INSERT && insert_select::source(query).is_some() }
 }
 
 /// `a[1] = ...` or `c.f = ...`: the rewriter folds several such into one expression, which does not
@@ -200,6 +221,9 @@ unsafe fn choose(
 ) -> std::result::Result<Choice, Reason> {
     // SAFETY: `sent` is our copy.
     unsafe {
+        if is_insert_select(sent) {
+            return Ok(insert_select_target(sent, map, tables, parameters));
+        }
         if (*sent).commandType == pg_sys::CmdType::CMD_INSERT {
             let target = insert_target(sent, map, parameters)?;
             let mut one_shard = true;
@@ -297,6 +321,26 @@ unsafe fn insert_target(
             Some(parameter) => Ok(Target::Key { table, parameter }),
             None => Err("the new row's shard key is not known before it runs".into()),
         }
+    }
+}
+
+/// The nodes of an INSERT ... SELECT: the one whose rows the SELECT reads, if it is one, else all.
+unsafe fn insert_select_target(
+    sent: *mut pg_sys::Query,
+    map: &ClusterMap,
+    tables: &Tables,
+    parameters: &mut Parameters,
+) -> Choice {
+    // SAFETY: `sent` is our copy.
+    unsafe {
+        let table =
+            crate::catalog::TableId((*tree::entry((*sent).rtable, (*sent).resultRelation as u32)).relid.to_u32());
+        let all = Choice { tier: Tier::Pushdown, target: Target::All { table }, one_shard: false };
+        let Some(index) = insert_select::source(sent) else { return all };
+        let mut reader = Reader::new(map, tables.distributed.iter().copied());
+        let level = reader.read((*tree::entry((*sent).rtable, index)).subquery);
+        let pinned = router::pins(&level).ok().and_then(|pins| one_node(&pins, &reader.values, map, parameters).ok());
+        pinned.map_or(all, |(target, _)| Choice { tier: Tier::Router, target, one_shard: false })
     }
 }
 

@@ -10,6 +10,7 @@
 //!
 //! - `place`: is each row of the answer on one node? (the rules: [`crate::plan::pushdown`])
 //! - `split`: the nodes' query and the one above; `aggregate`, `columns`
+//! - `insert_select`: INSERT ... SELECT as a whole
 //! - `stand_in`: how the planner sees the former
 //!
 //! Where the whole query cannot be split, its subqueries may be: those that group, aggregate or cut off
@@ -18,6 +19,7 @@
 
 mod aggregate;
 mod columns;
+pub mod insert_select;
 mod place;
 mod shape;
 mod split;

@@ -44,6 +44,13 @@ pub enum Rows {
 #[derive(Clone, Debug, Default)]
 pub struct Outputs(Vec<Output>);
 
+impl Outputs {
+    /// Whether this column tells the node of its row, also if it is NULL.
+    pub fn has(&self, attno: i16) -> bool {
+        self.0.iter().any(|output| output.attno == attno && output.strong)
+    }
+}
+
 /// A query's FROM and WHERE, read.
 pub struct Block {
     frame: usize,

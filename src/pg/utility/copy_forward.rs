@@ -5,8 +5,8 @@
 //! ```
 //!
 //! What makes the answer right is on the nodes: their COPY parses every field, routes the row by its own partitions and
-//! refuses what is not theirs. A node's error gets the input's line number; of several nodes' errors the first line's is raised.
-//! [`copy_remote`](super::copy_remote) says when this is done.
+//! refuses what is not theirs. A node's error gets the input's line number; of several nodes' errors that of the first
+//! line is raised. [`copy_remote`](super::copy_remote) says when this is done.
 
 use crate::catalog::{ClusterMap, NodeId, TableId};
 use crate::copy::line_map::{LineMap, line_in};
@@ -344,9 +344,10 @@ impl Forwarding {
 
     /// The error of a binary record, with its column.
     fn faulty(&self, fault: binary::Fault) -> Error {
+        let error = malformed(&fault.message);
         match fault.field.and_then(|field| self.remote.columns.get(field)) {
-            Some(column) => fault.error.context(format!("{}{}, column {column}", self.prefix, self.line + 1)),
-            None => fault.error,
+            Some(column) => error.context(format!("{}{}, column {column}", self.prefix, self.line + 1)),
+            None => error,
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! One crossing into Postgres per batch, not per row: the key's input function and the hash are all that is left of a
 //! row's parsing, and a crossing costs more than both. A key that the input function refuses raises its ERROR with the
-//! line that it stands in, as COPY says it; not at once ([`Refused`]), because something may be wrong in an earlier line:
+//! line that it stands in, as COPY says it; not at once ([`Refused`]): something may be wrong in an earlier line.
 //!
 //! ```text
 //! ERROR:  invalid input syntax for type bigint: "x"

@@ -8,8 +8,8 @@
 //!
 //! A node reads text just as Postgres does here: types, settings and constraints are the same. Not so where the
 //! coordinator has something to add or to look at: WHERE, defaults that are not constants (sequences, `now()`),
-//! options that skip rows or put values in, another encoding, types that name objects of the database by OID. Those rows are
-//! parsed here.
+//! options that skip rows or put values in, another encoding, types that name objects of the database by OID. Those
+//! rows are parsed here.
 //!
 //! Text nodes always get a header, if only an empty line: it fixes the style of newlines.
 
