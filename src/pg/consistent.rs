@@ -18,11 +18,12 @@
 
 use crate::catalog::NodeId;
 use crate::error::{Error, Result, sqlstate};
+use crate::pg::alone::is_sent_by_client;
 use crate::pg::gate::{self, Pass};
 use crate::pg::guard::boundary;
 use crate::pg::gucs::{ConsistentReads, consistent_reads};
 use crate::pg::pool::taint::Work;
-use crate::pg::scan::{Scan, is_sent_by_client};
+use crate::pg::scan::Scan;
 use crate::pg::session::command::{collect_each, is_finished};
 use crate::pg::session::leases::ensure_connected;
 use crate::pg::session::registry::{

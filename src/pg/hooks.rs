@@ -1,7 +1,7 @@
 //! All hooks: installed once, the previous one always called. The `next_` functions let an ERROR jump through.
 
+use crate::pg::alone::is_sent_by_client;
 use crate::pg::guard::guarded;
-use crate::pg::scan::is_sent_by_client;
 use crate::pg::{compat, consistent, pass_through, pending, planner, readers};
 use pgrx::pg_sys;
 use std::cell::Cell;

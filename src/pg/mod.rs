@@ -1,5 +1,6 @@
 //! The only folder with `unsafe`: what touches Postgres, thin and without decisions.
 
+pub mod alone;
 pub mod bulk;
 pub mod catalog_cache;
 pub mod codec;

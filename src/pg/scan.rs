@@ -7,13 +7,14 @@
 
 use crate::catalog::{ClusterMap, NodeId, ShardIndex, TableId};
 use crate::error::{Error, Result, sqlstate};
+use crate::pg::alone::{is_whole_transaction, may_commit_alone};
 use crate::pg::codec::{Codec, TransmissionMode};
 use crate::pg::foreign_scan::has_executor_param;
 use crate::pg::guard::boundary;
 use crate::pg::pass_through::Passing;
 use crate::pg::session::{Access, Fetch, Param, Row, Statement, Stream, wait_any};
 use crate::pg::settings::Settings;
-use crate::pg::{catalog_cache, compat, consistent, hash, readers, slot, tree, tuple};
+use crate::pg::{catalog_cache, consistent, hash, readers, slot, tree, tuple};
 use crate::plan::remote::{Effect, RemotePlan, Source, Target};
 use crate::wire::row::Room;
 use bytes::Bytes;
@@ -22,10 +23,6 @@ use std::borrow::Cow;
 use std::ptr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
-
-unsafe extern "C-unwind" {
-    fn pq_peekbyte() -> std::ffi::c_int;
-}
 
 /// Flag in `fdw_private`: the scan is read again from the start with the same parameters.
 pub const FLAG_RESCANNED: i32 = 1;
@@ -603,47 +600,6 @@ pub unsafe fn private_list(plan: &RemotePlan, flags: i32) -> Result<*mut pg_sys:
         let bytes = tree::bytes_const(&plan.encode()?).cast::<pg_sys::Node>();
         let flags = pg_sys::makeInteger(flags).cast::<pg_sys::Node>();
         Ok(tree::list_of([bytes, flags]))
-    }
-}
-
-/// Whether this statement is the whole transaction: sent by the client alone, outside any block.
-unsafe fn is_whole_transaction(estate: *mut pg_sys::EState) -> bool {
-    // SAFETY: reads backend state.
-    unsafe {
-        !pg_sys::IsTransactionBlock()
-            && pg_sys::GetCurrentTransactionNestLevel() == 1
-            && is_sent_by_client((*estate).es_plannedstmt)
-            && crate::pg::session::used_in_transaction().is_empty()
-    }
-}
-
-/// Whether the client has sent this statement, alone, and will not go on reading it beside another one.
-pub unsafe fn is_sent_by_client(statement: *mut pg_sys::PlannedStmt) -> bool {
-    // SAFETY: reads backend state.
-    unsafe {
-        let portal = pg_sys::ActivePortal;
-        if portal.is_null() || *(*portal).name != 0 {
-            return false;
-        }
-        let stmts = tree::items::<pg_sys::PlannedStmt>((*portal).stmts);
-        stmts.len() == 1 && stmts[0] == statement
-    }
-}
-
-/// Whether a write that is the whole transaction may commit on its node by itself: nothing was written here,
-/// and no other statement of the client's can follow in the same transaction. In the extended protocol that is
-/// known once the client's Sync is here; one that comes later finds an ordinary transaction.
-unsafe fn may_commit_alone(estate: *mut pg_sys::EState) -> bool {
-    // SAFETY: reads backend state; a byte of the client's is here, so peeking does not wait.
-    unsafe {
-        if !is_whole_transaction(estate)
-            || pg_sys::GetTopTransactionIdIfAny() != pg_sys::InvalidTransactionId
-            || pg_sys::MyXactFlags & pg_sys::XACT_FLAGS_PIPELINING as i32 != 0
-        {
-            return false;
-        }
-        let is_simple_query = !(*pg_sys::ActivePortal).visible;
-        is_simple_query || (compat::client_has_sent_more() && pq_peekbyte() == i32::from(b'S'))
     }
 }
 

@@ -1,0 +1,51 @@
+//! Whether a statement is alone: sent by the client by itself, the whole transaction, with nothing to follow. Much is
+//! cheaper then: no BEGIN on the node, one snapshot for all scans, a commit in one round trip.
+
+use crate::pg::session::used_in_transaction;
+use crate::pg::{compat, tree};
+use pgrx::pg_sys;
+
+unsafe extern "C-unwind" {
+    fn pq_peekbyte() -> std::ffi::c_int;
+}
+
+/// Whether this statement is the whole transaction: sent by the client alone, outside any block.
+pub unsafe fn is_whole_transaction(estate: *mut pg_sys::EState) -> bool {
+    // SAFETY: reads backend state.
+    unsafe {
+        !pg_sys::IsTransactionBlock()
+            && pg_sys::GetCurrentTransactionNestLevel() == 1
+            && is_sent_by_client((*estate).es_plannedstmt)
+            && used_in_transaction().is_empty()
+    }
+}
+
+/// Whether the client has sent this statement, alone, and will not go on reading it beside another one.
+pub unsafe fn is_sent_by_client(statement: *mut pg_sys::PlannedStmt) -> bool {
+    // SAFETY: reads backend state.
+    unsafe {
+        let portal = pg_sys::ActivePortal;
+        if portal.is_null() || *(*portal).name != 0 {
+            return false;
+        }
+        let stmts = tree::items::<pg_sys::PlannedStmt>((*portal).stmts);
+        stmts.len() == 1 && stmts[0] == statement
+    }
+}
+
+/// Whether a write that is the whole transaction may commit on its node by itself: nothing was written here,
+/// and no other statement of the client's can follow in the same transaction. In the extended protocol that is
+/// known once the client's Sync is here; one that comes later finds an ordinary transaction.
+pub unsafe fn may_commit_alone(estate: *mut pg_sys::EState) -> bool {
+    // SAFETY: reads backend state; a byte of the client's is here, so peeking does not wait.
+    unsafe {
+        if !is_whole_transaction(estate)
+            || pg_sys::GetTopTransactionIdIfAny() != pg_sys::InvalidTransactionId
+            || pg_sys::MyXactFlags & pg_sys::XACT_FLAGS_PIPELINING as i32 != 0
+        {
+            return false;
+        }
+        let is_simple_query = !(*pg_sys::ActivePortal).visible;
+        is_simple_query || (compat::client_has_sent_more() && pq_peekbyte() == i32::from(b'S'))
+    }
+}
