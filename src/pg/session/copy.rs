@@ -7,7 +7,7 @@
 //! let rows = finish(&[&stream], Ending::Done);
 //! ```
 //!
-//! A stream queues at most [`QUEUE`] bytes or the largest piece that it was given: its node sets the pace.
+//! A stream queues at most `QUEUE` bytes or the largest piece that it was given: its node sets the pace.
 
 use crate::catalog::NodeId;
 use crate::error::Result;
