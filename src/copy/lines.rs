@@ -54,6 +54,8 @@ pub struct Record {
     pub counted: u32,
 }
 
+const NOT_ALONE: &str = "end-of-copy marker is not alone on its line";
+
 /// What is at the start of the input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -233,7 +235,7 @@ impl Lines {
             return Ok(Step::End);
         }
         if !self.marker.may_follow_data {
-            return Err(malformed("end-of-copy marker is not alone on its line"));
+            return Err(malformed(NOT_ALONE));
         }
         self.ended = true;
         Ok(Step::Record(Record { content: at, end: at, lines: 1, counted: 1 }))
@@ -245,7 +247,8 @@ impl Lines {
             (None, [b'\r' | b'\n', ..]) | (Some(Newline::CrLf), [b'\r', b'\n', ..]) => Ok(()),
             (Some(Newline::Lf), [b'\n', ..]) | (Some(Newline::Cr), [b'\r', ..]) => Ok(()),
             (_, [b'\r' | b'\n', ..]) => Err(malformed(style)),
-            _ => Err(malformed("end-of-copy marker corrupt")),
+            _ if self.marker.may_follow_data => Err(malformed("end-of-copy marker corrupt")),
+            _ => Err(malformed(NOT_ALONE)),
         }
     }
 
