@@ -24,13 +24,12 @@ use crate::pg::guard::boundary;
 use crate::pg::gucs::{ConsistentReads, consistent_reads};
 use crate::pg::pool::taint::Work;
 use crate::pg::scan::Scan;
-use crate::pg::session::command::{collect_each, is_finished};
+use crate::pg::session::command::{collect_each, wait_finished};
 use crate::pg::session::leases::ensure_connected;
 use crate::pg::session::registry::{
-    Access, Key, Running, has_fixed_snapshot, is_serializable, join, key_of, may_begin_anew, pump, start, wait_for,
-    with_fixed_snapshot,
+    Access, Running, has_fixed_snapshot, is_serializable, join, key_of, may_begin_anew, start, with_fixed_snapshot,
 };
-use crate::pg::wait::{Patience, Woken};
+use crate::pg::wait::Patience;
 use crate::pg::{catalog_cache, hooks, readers, transaction, tree};
 use crate::plan::remote::{Effect, Tier};
 use pgrx::pg_sys;
@@ -293,7 +292,7 @@ impl Reading {
                     return Ok(false);
                 }
             }
-            if !wait_finished(&self.fixing, deadline) {
+            if !wait_finished(&self.fixing, Patience::until(deadline)) {
                 return Ok(false);
             }
             let fixing = std::mem::take(&mut self.fixing);
@@ -337,19 +336,6 @@ fn take_snapshots(nodes: &[NodeId], access: Access) -> Result<Vec<Running>> {
         .iter()
         .map(|node| start(join(*node, access, Work::Command)?, |talk, prelude| talk.query(prelude, "SELECT")))
         .collect()
-}
-
-/// Waits for commands until `deadline`; whether all are finished.
-fn wait_finished(running: &[Running], deadline: Instant) -> bool {
-    loop {
-        let open: Vec<Key> = running.iter().filter(|r| !is_finished(r)).map(|r| r.key).collect();
-        if open.is_empty() {
-            return true;
-        }
-        if !pump(&open) && wait_for(&open, Patience::until(deadline)) == Woken::TimedOut {
-            return false;
-        }
-    }
 }
 
 // REPEATABLE READ.
@@ -408,7 +394,7 @@ fn fix_snapshots(first: Option<(*mut pg_sys::QueryDesc, i32)>) -> Result<()> {
             }
         }
         let running = take_snapshots(&nodes, Access::Read)?;
-        let finished = wait_finished(&running, Instant::now() + HOLD);
+        let finished = wait_finished(&running, Patience::until(Instant::now() + HOLD));
         drop(pass);
         let answers = collect_each(&running, Patience::STATEMENT);
         if finished {

@@ -9,7 +9,7 @@ use crate::catalog::NodeId;
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::guard::guarded;
 use crate::pg::maintenance::long_wait::Watch;
-use crate::pg::session::command::collect;
+use crate::pg::session::command::{collect, is_finished};
 use crate::pg::session::registry::{
     Key, Running, Session, end_constraints_level, is_serializable, key_of, no_constraints, pump, wait_for,
     with_sessions,
@@ -18,7 +18,7 @@ use crate::pg::session::settle::{CANCEL_BOUND, end_leases, request_cancel, settl
 use crate::pg::wait::{Patience, is_cancel_pending};
 use crate::pg::{consistent, gate, maintenance, pending, report, two_phase};
 use crate::transaction::commit::{CommitPlan, plan_commit};
-use crate::wire::conversation::{Block, Task};
+use crate::wire::conversation::Block;
 use pgrx::pg_sys;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
@@ -280,7 +280,7 @@ fn commit_deciding(key: Key) -> Result<()> {
     let result = loop {
         pump(&[key]);
         let is_late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
-        if is_done(running) || is_late {
+        if is_finished(&running) || is_late {
             break collect(&[running], Patience::callback(Instant::now()));
         }
         wait_for(&[key], Patience { deadline: deadline.or_else(|| watch.until()), interruptible: false });
@@ -331,14 +331,6 @@ pub(super) fn ask(session: Option<&mut Session>, key: Key, sql: &str) -> Result<
     let connection = session.connection.as_mut().ok_or_else(gone)?;
     let task = connection.talk.query("", sql)?;
     Ok((Running { key, serial: connection.serial, task }, name))
-}
-
-pub(super) fn is_done(running: Running) -> bool {
-    with_sessions(|sessions| {
-        sessions.get_mut(&running.key).is_none_or(|session| {
-            session.talk(running.serial).map_or(true, |talk| talk.task(running.task).is_none_or(Task::is_finished))
-        })
-    })
 }
 
 // After the local commit: nothing may fail any more.

@@ -9,9 +9,9 @@
 use crate::catalog::{NodeId, quote_literal};
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::gate::Pass;
-use crate::pg::session::command::collect_each;
+use crate::pg::session::command::{collect_each, is_finished, wait_finished};
 use crate::pg::session::registry::{Key, Prepared, Running, pump, wait_for, with_sessions};
-use crate::pg::transaction::{ask, failed, is_done};
+use crate::pg::transaction::{ask, failed};
 use crate::pg::wait::{Patience, Woken, is_cancel_pending};
 use crate::pg::{failpoint, gate, maintenance, report, transaction_log};
 use crate::transaction::failpoint::Point;
@@ -81,7 +81,9 @@ pub fn prepare(keys: &[Key], wrote_here: bool) -> Result<()> {
     for action in step(Event::Start) {
         match action {
             Action::Prepare(i) => {
-                failpoint::reached(Point::Prepare(i + 1), || wait_all(&asked_to_prepare()));
+                failpoint::reached(Point::Prepare(i + 1), || {
+                    wait_finished(&asked_to_prepare(), Patience::STATEMENT);
+                });
                 names.push(ask_to_prepare(i, keys[i], transaction.gid(i + 1))?);
             }
             Action::WriteRow => {
@@ -94,7 +96,7 @@ pub fn prepare(keys: &[Key], wrote_here: bool) -> Result<()> {
     }
     let asked = asked_to_prepare();
     // Waited for in any case: a rollback has to know who is prepared.
-    wait_all(&asked);
+    wait_finished(&asked, Patience::STATEMENT);
     logged?;
     let mut next = step(Event::RowWritten);
     for (i, asked) in asked.iter().enumerate() {
@@ -133,18 +135,6 @@ fn ask_to_prepare(i: usize, key: Key, gid: String) -> Result<String> {
         }
     });
     Ok(name)
-}
-
-fn wait_all(running: &[Running]) {
-    loop {
-        let open: Vec<Key> = running.iter().filter(|r| !is_done(**r)).map(|r| r.key).collect();
-        if open.is_empty() {
-            return;
-        }
-        if !pump(&open) {
-            wait_for(&open, Patience::STATEMENT);
-        }
-    }
 }
 
 /// What has come of a PREPARE TRANSACTION.
@@ -288,7 +278,7 @@ fn resolve(commit: &mut TwoPhase, mut actions: Vec<Action>) -> (Vec<Unconfirmed>
 fn wait_until(asked: &[Running], mut deadline: Instant) {
     let mut cancelled = false;
     loop {
-        let open: Vec<Key> = asked.iter().filter(|r| !is_done(**r)).map(|r| r.key).collect();
+        let open: Vec<Key> = asked.iter().filter(|r| !is_finished(r)).map(|r| r.key).collect();
         if open.is_empty() {
             return;
         }

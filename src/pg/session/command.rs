@@ -165,20 +165,25 @@ pub fn collect(running: &[Running], patience: Patience) -> Result<Vec<Task>> {
 
 /// Waits for all tasks and returns each one's result or error.
 pub fn collect_each(running: &[Running], patience: Patience) -> Vec<Result<Task>> {
+    wait_finished(running, patience);
+    running.iter().map(take_result).collect()
+}
+
+/// Waits for all tasks; whether they are finished, else time is up.
+pub fn wait_finished(running: &[Running], patience: Patience) -> bool {
     loop {
         let unfinished: Vec<Key> = running.iter().filter(|r| !is_finished(r)).map(|r| r.key).collect();
         if unfinished.is_empty() {
-            break;
+            return true;
         }
         if pump(&unfinished) {
             if patience.interruptible {
                 check_interrupts();
             }
         } else if wait_for(&unfinished, patience) == crate::pg::wait::Woken::TimedOut {
-            break;
+            return false;
         }
     }
-    running.iter().map(take_result).collect()
 }
 
 /// Whether there is nothing left to wait for.
