@@ -370,6 +370,11 @@ fn fix_at(first: Option<(*mut pg_sys::QueryDesc, i32)>) -> Result<()> {
     FIXED.set(Fixed::Now);
     let fixed = fix_snapshots(first);
     FIXED.set(if fixed.is_ok() { Fixed::Yes } else { Fixed::No });
+    if fixed.is_err() {
+        // In a savepoint, the transaction may go on: with snapshots that are taken together.
+        ABSENT.take();
+        transaction::leave_nodes(&catalog_cache::cluster().map_or_else(Vec::new, |map| map.node_ids()), "ROLLBACK")?;
+    }
     fixed
 }
 

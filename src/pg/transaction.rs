@@ -191,10 +191,10 @@ fn commit_readers(keys: &[Key]) {
     end_reading(keys, "COMMIT", false);
 }
 
-/// Ends the transactions of nodes that have only been read, as if they had not been used yet.
+/// Ends the transactions of those of these nodes that have only been read, as if they had not been used yet.
 pub fn leave_nodes(nodes: &[NodeId], command: &str) -> Result<()> {
     let keys: Vec<Key> = nodes.iter().map(|node| key_of(*node)).collect::<Result<_>>()?;
-    let inside = keys_where(|session| session.levels.is_inside())
+    let inside = keys_where(|session| session.levels.is_inside() && !session.holds)
         .into_iter()
         .filter(|key| keys.contains(key))
         .collect::<Vec<_>>();

@@ -72,7 +72,7 @@ pub struct Session {
     /// All statements of the transaction on the node see one snapshot.
     pub(super) fixed_snapshot: bool,
     /// Its transaction has more to keep than what was read.
-    pub(super) holds: bool,
+    pub holds: bool,
     /// The connection was lost while the node was in the transaction.
     pub lost: Option<Error>,
     /// The nesting level at which each task was begun.
