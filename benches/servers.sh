@@ -5,8 +5,8 @@
 #   sql SERVER SQL                              plain, cluster, n1, n2 ..., other
 #   bench SERVER SECONDS OPTION OF pgbench...
 #
-# Same build and settings on both sides; all data fit into memory and fsync is off: the disk would hide
-# what is measured. Everything is removed at the end.
+# Same build and settings on both sides; all data fit into memory and, unless the caller sets FSYNC=on, fsync is off:
+# the disk would hide what is measured. Everything is removed at the end.
 #
 # shellcheck shell=bash
 
@@ -40,6 +40,7 @@ release() {
 }
 trap release EXIT
 
+FSYNC=${FSYNC:-off}
 OTHER=${OTHER:-} # the URL of a further server to measure
 
 url() { # plain | cluster | n1 | n2 ... | other
@@ -87,7 +88,7 @@ CONF
     as_server "$PGROOT_BIN/pg_ctl" start -D "$BASE/plain/data" -w -t 60 -l "$BASE/plain/log" >/dev/null
     "$ROOT/scripts/cluster" start "$BASE/cluster" "$nodes" "$((PORT + 1))" >/dev/null
     for server in plain cluster $(seq -f 'n%g' "$nodes"); do
-        for line in "shared_buffers = '512MB'" "fsync = off" "autovacuum = off" "max_wal_size = '8GB'" \
+        for line in "shared_buffers = '512MB'" "fsync = $FSYNC" "autovacuum = off" "max_wal_size = '8GB'" \
             "checkpoint_timeout = '1h'" "$@"; do
             sql "$server" "ALTER SYSTEM SET $line"
         done

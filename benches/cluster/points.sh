@@ -6,9 +6,11 @@
 #   benches/cluster/points.sh           this one; `PROFILE=release make build` comes first
 #   WORK='select' benches/cluster/points.sh     the lines whose name matches
 #
+# Commits are durable (fsync), as they are in production; FSYNC=off shows what they cost beside the disk.
 # The tables of pgbench are distributed by aid. ROUNDS, DURATION (seconds), CLIENTS and SCALE may be set;
 # OTHER='postgresql://...' adds a column for another server that holds the same tables.
 
+FSYNC=${FSYNC:-on}
 # shellcheck source=benches/servers.sh
 . "$(dirname "$0")/../servers.sh"
 
@@ -72,7 +74,7 @@ measure() { # plain | cluster | other, options of pgbench...
 SIDES=(plain cluster)
 [ -z "$OTHER" ] || SIDES+=(other)
 echo "point queries: $(versions)"
-echo "pgbench -s $SCALE -T $DURATION, medians of $ROUNDS interleaved runs, two nodes, fsync off"
+echo "pgbench -s $SCALE -T $DURATION, medians of $ROUNDS interleaved runs, two nodes, fsync $FSYNC"
 printf '%-36s %10s %10s %7s' work 'plain tps' 'cluster' 'ratio'
 [ -z "$OTHER" ] || printf ' %10s %7s' other ratio
 echo

@@ -205,12 +205,12 @@ impl Reading {
         // SAFETY: registered scans are alive; parameters from outside of the plan are known.
         unsafe {
             let mut scans = readers::since(before);
-            scans.retain(|scan| matches!((**scan).plan.effect, Effect::Read { .. }));
+            scans.retain(|scan| matches!((&**scan).plan.effect, Effect::Read { .. }));
             let mut nodes = Vec::new();
             for scan in &scans {
                 let early = (**scan).is_ready_early();
                 let its_nodes = if early { (**scan).nodes()? } else { (**scan).possible_nodes()? };
-                if early && its_nodes.len() == 1 && scans.len() == 1 && (**scan).plan.tier == Tier::Router {
+                if early && its_nodes.len() == 1 && scans.len() == 1 && (&**scan).plan.tier == Tier::Router {
                     return Ok(None);
                 }
                 nodes.extend(its_nodes);

@@ -40,8 +40,8 @@ pub unsafe fn scan(scan: &mut Scan, es: *mut pg_sys::ExplainState) {
         };
         text(es, c"Nodes", &nodes);
         text(es, c"Shards", &shards);
-        let sql = scan.sql_for(scan.shards_for_explain().as_deref()).into_owned();
-        text(es, c"Remote SQL", sql.trim());
+        let statement = scan.text_for(scan.shards_for_explain().as_deref());
+        text(es, c"Remote SQL", statement.sql.trim());
         if (*es).verbose
             && let Some(reason) = scan.plan.reason.clone()
         {

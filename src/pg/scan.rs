@@ -11,15 +11,14 @@ use crate::pg::alone::{is_whole_transaction, may_commit_alone};
 use crate::pg::codec::{Codec, TransmissionMode};
 use crate::pg::foreign_scan::has_executor_param;
 use crate::pg::guard::boundary;
+use crate::pg::kept_plan::{KeptPlan, Text};
 use crate::pg::pass_through::Passing;
 use crate::pg::session::{Access, Fetch, Param, Row, Statement, Stream, wait_any};
-use crate::pg::settings::Settings;
 use crate::pg::{catalog_cache, consistent, hash, readers, slot, tree, tuple};
 use crate::plan::remote::{Effect, RemotePlan, Source, Target};
 use crate::wire::row::Room;
 use bytes::Bytes;
 use pgrx::pg_sys;
-use std::borrow::Cow;
 use std::ptr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -29,7 +28,7 @@ pub const FLAG_RESCANNED: i32 = 1;
 
 /// A statement with its parameters' values and the nodes that shall run it.
 struct Request {
-    sql: String,
+    text: Rc<Text>,
     params: Vec<Param>,
     nodes: Vec<NodeId>,
 }
@@ -43,7 +42,7 @@ pub struct TaskReport {
 
 /// A scan in execution.
 pub struct Scan {
-    pub plan: RemotePlan,
+    pub plan: Rc<KeptPlan>,
     map: Rc<ClusterMap>,
     pub(super) node: *mut pg_sys::ForeignScanState,
     /// One per remote column, in the order of the remote SELECT list.
@@ -184,7 +183,7 @@ impl Scan {
             }
             let shards = self.shards_for(&values)?;
             let nodes = self.nodes_of(shards.as_deref())?;
-            let sql = self.sql_for(shards.as_deref()).into_owned();
+            let text = self.text_for(shards.as_deref());
             let sent = self.plan.sent;
             let mut params: Vec<Param> = Vec::with_capacity(sent);
             let text_mode = self.parameters[..sent].iter().any(|(_, c, _)| !c.binary).then(TransmissionMode::enter);
@@ -192,7 +191,7 @@ impl Scan {
                 params.push(codec.param(*value));
             }
             drop(text_mode);
-            Ok(Request { sql, params, nodes })
+            Ok(Request { text, params, nodes })
         }
     }
 
@@ -200,15 +199,15 @@ impl Scan {
     /// snapshots are taken. `own_snapshot`: which hold for all scans of the statement.
     pub unsafe fn send(&mut self, report_bound: bool, own_snapshot: bool) -> Result<()> {
         self.opened = true;
-        let Some(Request { sql, params, nodes }) = self.request.take() else { return Ok(()) };
+        let Some(Request { text, params, nodes }) = self.request.take() else { return Ok(()) };
         let binary: Vec<bool> = self.columns.iter().map(|c| c.binary).collect();
         // SAFETY: called while the executor state lives.
         let (mut access, fetch) = unsafe { self.access(nodes.len()) };
         if own_snapshot {
             access = Access::ReadSnapshot;
         }
-        let keep = self.plan.keep.map(|types| kept_hash(&sql, types));
-        let statement = Statement { sql: &sql, params: &params, result_binary: &binary, keep, report_bound };
+        let statement =
+            Statement { sql: &text.sql, params: &params, result_binary: &binary, keep: text.keep(), report_bound };
         self.started = Some(Instant::now());
         for node in &nodes {
             self.streams.push(Stream::open(*node, &statement, access, fetch)?);
@@ -218,7 +217,7 @@ impl Scan {
             self.streams.iter_mut().try_for_each(Stream::wait_outcome)?;
         }
         if report_bound {
-            self.request = Some(Request { sql, params, nodes });
+            self.request = Some(Request { text, params, nodes });
         }
         Ok(())
     }
@@ -301,13 +300,8 @@ impl Scan {
     }
 
     /// The statement's text: of one shard, or of the parents.
-    pub fn sql_for(&self, shards: Option<&[ShardIndex]>) -> Cow<'_, str> {
-        match (shards, &self.plan.shard_sql) {
-            (Some([shard]), Some(sql)) => {
-                Cow::Owned(sql.text(|table| self.map.shard_name(table, *shard).unwrap_or_default()))
-            }
-            _ => Cow::Borrowed(&self.plan.sql),
-        }
+    pub fn text_for(&self, shards: Option<&[ShardIndex]>) -> Rc<Text> {
+        self.plan.text(&self.map, shards)
     }
 
     /// The shards that the parameters' values lead to; `None` is all of them. Never empty: where
@@ -583,11 +577,11 @@ impl Scan {
 }
 
 /// The plan and flags in a ForeignScan's `fdw_private`.
-pub unsafe fn plan_of(plan: *mut pg_sys::ForeignScan) -> Result<(RemotePlan, i32)> {
+pub unsafe fn plan_of(plan: *mut pg_sys::ForeignScan) -> Result<(Rc<KeptPlan>, i32)> {
     // SAFETY: the list was made by `private_list`.
     unsafe {
         let private = tree::items::<pg_sys::Node>((*plan).fdw_private);
-        let remote = RemotePlan::decode(tree::const_bytes(private[0].cast()))?;
+        let remote = KeptPlan::of(tree::const_bytes(private[0].cast()))?;
         let flags = private.get(1).map_or(0, |n| (*n.cast::<pg_sys::Integer>()).ival);
         Ok((remote, flags))
     }
@@ -601,14 +595,6 @@ pub unsafe fn private_list(plan: &RemotePlan, flags: i32) -> Result<*mut pg_sys:
         let flags = pg_sys::makeInteger(flags).cast::<pg_sys::Node>();
         Ok(tree::list_of([bytes, flags]))
     }
-}
-
-/// The name under which a statement is kept prepared: its text, its types, and the settings under which its
-/// constants are read. The server's start is the seed: nobody can make up texts that collide.
-fn kept_hash(sql: &str, types: u64) -> u64 {
-    // SAFETY: set when the server starts.
-    let seed = unsafe { pg_sys::PgStartTime } as u64;
-    xxhash_rust::xxh3::xxh3_64_with_seed(sql.as_bytes(), seed ^ types ^ Settings::current().reading_hash())
 }
 
 fn gone(table: TableId) -> Error {

@@ -17,15 +17,21 @@
 
 use crate::cheap_hash::CheapMap;
 use crate::error::{Error, Result, sqlstate};
-use crate::wire::prepared::{self, Prepared};
+use crate::wire::prepared::{Name, Prepared};
 use crate::wire::protocol_error;
-use crate::wire::report::{Report, Severity, read_report};
+use crate::wire::report::Report;
 use crate::wire::statement::{Fetch, Statement, write_bind, write_parse};
-use crate::wire::tag::rows_affected;
 use bytes::{Bytes, BytesMut};
-use postgres_protocol::message::backend::{DATA_ROW_TAG, Message};
 use postgres_protocol::message::frontend;
 use std::collections::VecDeque;
+
+mod answers;
+mod task;
+#[cfg(test)]
+mod tests;
+
+pub use task::Task;
+use task::{FIRST_PAGE, Kept, Page, Unit, UnitKind, next_page_size};
 
 /// Names a task of one conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,103 +46,15 @@ pub enum Block {
     Failed,
 }
 
-/// Rows of the first page, when nothing is known of their width.
-const FIRST_PAGE: i32 = 256;
-/// What a page should take, in bytes.
-const PAGE_BYTES: usize = 1 << 20;
-/// A page holds at most so many rows, however narrow they are.
-const LARGEST_PAGE: usize = 50_000;
-/// A page holds at most so many times the rows of the one before.
-const PAGE_GROWTH: usize = 16;
-
-/// One thing asked of the node and what has come of it so far.
-#[derive(Debug, Default)]
-pub struct Task {
-    /// Rows (the bodies of their `DataRow`s) that have arrived and nobody has taken.
-    pub rows: VecDeque<Bytes>,
-    /// The tag of each finished statement.
-    pub tags: Vec<String>,
-    /// The rows touched by all its statements.
-    pub affected: u64,
-    /// What went wrong first.
-    pub error: Option<Error>,
-    /// The node has handled Bind: a SELECT's snapshot is taken.
-    pub bound: bool,
-    /// The page is at its end, the result is not.
-    suspended: bool,
-    /// Nothing more will come.
-    finished: bool,
-    /// Nobody wants what comes.
-    abandoned: bool,
-    /// It is a COPY whose data come from here.
-    copies: bool,
-    units: u32,
-    page: Option<Page>,
-}
-
-/// How far a result that is fetched in pages has come.
-#[derive(Debug)]
-struct Page {
-    portal: String,
-    size: i32,
-    rows: usize,
-    bytes: usize,
-}
-
-impl Task {
-    /// Whether all that was asked is answered and no page is left.
-    pub fn is_finished(&self) -> bool {
-        self.finished
-    }
-
-    /// Whether the node has nothing more to say of it: what commits by itself is committed or failed.
-    pub fn is_answered(&self) -> bool {
-        self.units == 0
-    }
-
-    /// Whether the next row has to be asked for with [`Conversation::next_page`].
-    pub fn wants_page(&self) -> bool {
-        self.suspended && self.units == 0 && self.rows.is_empty() && self.error.is_none()
-    }
-
-    /// Whether a row, the end or an error is here.
-    pub fn is_ready(&self) -> bool {
-        !self.rows.is_empty() || self.error.is_some() || self.finished
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum UnitKind {
-    /// Answers are of interest only if they are errors.
-    Prelude,
-    Simple,
-    Portal,
-}
-
-#[derive(Debug)]
-struct Unit {
-    owner: Option<TaskId>,
-    kind: UnitKind,
-    /// The kept statement that it prepares or uses.
-    kept: Option<Kept>,
-}
-
-/// A unit's part in keeping a statement prepared.
-#[derive(Debug)]
-enum Kept {
-    /// It prepares the statement: unless the node says so, the connection does not have it.
-    Prepares(u64),
-    /// It uses the statement; the messages that prepare and use it, where the node may be asked again.
-    Uses(u64, BytesMut),
-    /// The node does not have the statement as it was: what to ask again.
-    Repeats(u64, BytesMut),
-}
-
 /// The state of a connection's conversation.
 #[derive(Debug)]
 pub struct Conversation {
     input: BytesMut,
     output: BytesMut,
+    /// The messages that prepare and use the statement under way, the only one then, if it may be repeated.
+    again: BytesMut,
+    /// Room for messages until it is known that all of them can be written.
+    draft: BytesMut,
     units: VecDeque<Unit>,
     tasks: CheapMap<TaskId, Task>,
     last_task: u32,
@@ -164,6 +82,8 @@ impl Conversation {
         Conversation {
             input: BytesMut::new(),
             output: BytesMut::new(),
+            again: BytesMut::new(),
+            draft: BytesMut::new(),
             units: VecDeque::new(),
             tasks: CheapMap::default(),
             last_task: 0,
@@ -277,52 +197,47 @@ impl Conversation {
 
     /// Asks for a statement and the first of its rows.
     pub fn statement(&mut self, prelude: &str, statement: &Statement, fetch: Fetch) -> Result<TaskId> {
-        // Written before anything is queued: a statement that cannot be written leaves no trace.
-        let mut parse = BytesMut::new();
-        let mut rest = BytesMut::new();
+        let name = statement.keep.map(Name::of);
+        let name = name.as_ref().map_or("", Name::as_str);
         let portal = match fetch {
             Fetch::All => String::new(),
             Fetch::Pages => format!("p{}", self.last_task + 1),
         };
-        let name = statement.keep.map_or_else(String::new, prepared::name);
+        let size = if fetch == Fetch::All { 0 } else { FIRST_PAGE };
         let known = statement.keep.is_some_and(|hash| self.prepared.uses(hash));
         // Where nothing is lost by an error, a statement that has become stale is prepared anew.
         let repeatable = known && prelude.is_empty() && self.is_quiet() && self.block == Block::Outside;
-        check_text(statement.sql)?;
+        // Written before anything is queued: a statement that cannot be written leaves no trace.
+        self.draft.clear();
         if !known || repeatable {
-            write_parse(statement, &name, &mut parse)?;
+            check_text(statement.sql)?;
+            write_parse(statement, name, &mut self.draft)?;
         }
-        write_bind(statement, &name, &portal, &mut rest)?;
+        let parsed = self.draft.len();
+        write_bind(statement, name, &portal, &mut self.draft)?;
         if statement.report_bound {
-            frontend::flush(&mut rest);
+            frontend::flush(&mut self.draft);
         }
-        let size = if fetch == Fetch::All { 0 } else { FIRST_PAGE };
-        frontend::execute(&portal, size, &mut rest).map_err(protocol_error)?;
-        frontend::sync(&mut rest);
+        frontend::execute(&portal, size, &mut self.draft).map_err(protocol_error)?;
+        frontend::sync(&mut self.draft);
 
         let id = self.new_task(prelude)?;
         for unclosed in self.unclosed.drain(..) {
             frontend::close(b'P', &unclosed, &mut self.output).map_err(protocol_error)?;
         }
-        let kept = match statement.keep {
-            Some(hash) if known => {
-                self.output.extend_from_slice(&rest);
-                if repeatable {
-                    parse.extend_from_slice(&rest);
-                }
-                Some(Kept::Uses(hash, parse))
-            }
-            keep => {
-                if let Some(hash) = keep
-                    && let Some(oldest) = self.prepared.add(hash)
-                {
-                    frontend::close(b'S', &prepared::name(oldest), &mut self.output).map_err(protocol_error)?;
-                }
-                self.output.extend_from_slice(&parse);
-                self.output.extend_from_slice(&rest);
-                keep.map(Kept::Prepares)
-            }
-        };
+        if let (false, Some(hash)) = (known, statement.keep)
+            && let Some(oldest) = self.prepared.add(hash)
+        {
+            frontend::close(b'S', Name::of(oldest).as_str(), &mut self.output).map_err(protocol_error)?;
+        }
+        self.output.extend_from_slice(if known { &self.draft[parsed..] } else { &self.draft });
+        if repeatable {
+            std::mem::swap(&mut self.again, &mut self.draft);
+        }
+        let kept = statement.keep.map(|hash| match known {
+            true => Kept::Uses { hash, repeatable },
+            false => Kept::Prepares(hash),
+        });
         self.push_unit(Some(id), UnitKind::Portal, kept);
         if let (Fetch::Pages, Some(task)) = (fetch, self.tasks.get_mut(&id)) {
             task.page = Some(Page { portal, size, rows: 0, bytes: 0 });
@@ -419,186 +334,6 @@ impl Conversation {
         self.copying = None;
     }
 
-    /// Takes bytes from the node. An error means that the conversation cannot go on.
-    pub fn receive(&mut self, bytes: &[u8]) -> Result<()> {
-        self.input.extend_from_slice(bytes);
-        while let Some(row) = self.next_data_row()? {
-            let Some(row) = row else {
-                match Message::parse(&mut self.input).map_err(protocol_error)? {
-                    Some(message) => self.accept(message)?,
-                    None => break,
-                }
-                continue;
-            };
-            self.accept_row(row);
-        }
-        Ok(())
-    }
-
-    /// `Some(Some(row))` if a whole DataRow is next, `Some(None)` if something else is, `None` if
-    /// the next message has not arrived as a whole. Rows do not take the way over `Message`.
-    fn next_data_row(&mut self) -> Result<Option<Option<Bytes>>> {
-        if self.input.first() != Some(&DATA_ROW_TAG) {
-            return Ok(Some(None));
-        }
-        let Some(length) = self.input.get(1..).and_then(|rest| rest.first_chunk::<4>()) else {
-            return Ok(None);
-        };
-        let total = u32::from_be_bytes(*length) as usize + 1;
-        if total < 5 {
-            return Err(Error::new(sqlstate::PROTOCOL_VIOLATION, "malformed message: length"));
-        }
-        if self.input.len() < total {
-            self.input.reserve(total - self.input.len());
-            return Ok(None);
-        }
-        let body = self.input.split_to(total).freeze().slice(5..);
-        Ok(Some(Some(body)))
-    }
-
-    /// The task that owns what arrives now.
-    fn owner(&mut self) -> Option<(&mut Task, UnitKind)> {
-        let unit = self.units.front()?;
-        Some((self.tasks.get_mut(&unit.owner?)?, unit.kind))
-    }
-
-    fn accept_row(&mut self, row: Bytes) {
-        let Some((task, kind)) = self.owner() else { return };
-        if let Some(page) = &mut task.page {
-            page.rows += 1;
-            page.bytes += row.len() + 5;
-        }
-        if kind != UnitKind::Prelude && !task.abandoned && task.error.is_none() {
-            task.rows.push_back(row);
-        }
-    }
-
-    fn accept(&mut self, message: Message) -> Result<()> {
-        match message {
-            Message::ParseComplete => {
-                if let Some(unit) = self.units.front_mut() {
-                    unit.kept = None;
-                }
-            }
-            Message::BindComplete => {
-                if let Some((task, UnitKind::Portal)) = self.owner() {
-                    task.bound = true;
-                }
-            }
-            Message::CommandComplete(body) => {
-                let tag = body.tag().map_err(protocol_error)?;
-                match self.owner() {
-                    Some((task, UnitKind::Simple)) => task.complete(tag),
-                    Some((task, UnitKind::Portal)) => {
-                        task.complete(tag);
-                        task.finished = true;
-                    }
-                    _ => {}
-                }
-            }
-            Message::EmptyQueryResponse => {
-                if let Some((task, UnitKind::Portal)) = self.owner() {
-                    task.finished = true;
-                }
-            }
-            Message::PortalSuspended => {
-                if let Some((task, UnitKind::Portal)) = self.owner() {
-                    task.suspended = true;
-                    // The tag at the end counts the rows of the last page only.
-                    task.affected += task.page.as_ref().map_or(0, |page| page.rows as u64);
-                }
-            }
-            Message::CopyInResponse(_) => {
-                // A COPY FROM STDIN that came in as a plain query: nobody has data for it.
-                let copies = self.owner().is_some_and(|(task, _)| task.copies);
-                if !copies {
-                    frontend::copy_fail("no data were given", &mut self.output).map_err(protocol_error)?;
-                }
-            }
-            Message::ErrorResponse(body) => self.fail(read_report(body.fields())?),
-            Message::NoticeResponse(body) => {
-                let report = read_report(body.fields())?;
-                if let Some((_, UnitKind::Portal)) = self.owner() {
-                    self.notices.push(report);
-                }
-            }
-            Message::ReadyForQuery(body) => {
-                self.block = match body.status() {
-                    b'T' => Block::Inside,
-                    b'E' => Block::Failed,
-                    _ => Block::Outside,
-                };
-                self.end_unit();
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    fn fail(&mut self, report: Report) {
-        self.errors_seen += 1;
-        self.read_only_seen |= report.error.code == sqlstate::READ_ONLY_TRANSACTION;
-        if report.severity == Severity::Fatal {
-            self.fatal.get_or_insert_with(|| report.error.clone());
-        }
-        let asked = !self.units.is_empty();
-        if self.must_prepare_again(&report.error) {
-            return;
-        }
-        match self.owner() {
-            Some((task, _)) => {
-                task.error.get_or_insert(report.error);
-                task.rows.clear();
-            }
-            None if asked => {
-                self.stray.get_or_insert(report.error);
-            }
-            None => {}
-        }
-    }
-
-    /// Takes note of what an error says of a kept statement; whether it is asked for again.
-    fn must_prepare_again(&mut self, error: &Error) -> bool {
-        let Some(unit) = self.units.front_mut() else { return false };
-        match unit.kept.take() {
-            Some(Kept::Prepares(hash)) => self.prepared.remove(hash),
-            Some(Kept::Uses(hash, messages)) if is_stale(error) => {
-                self.prepared.remove(hash);
-                if !messages.is_empty() {
-                    unit.kept = Some(Kept::Repeats(hash, messages));
-                    return true;
-                }
-            }
-            _ => {}
-        }
-        false
-    }
-
-    fn end_unit(&mut self) {
-        let Some(unit) = self.units.pop_front() else { return };
-        let Some(id) = unit.owner else { return };
-        if let Some(Kept::Repeats(hash, messages)) = unit.kept {
-            // A statement of the old form may still have the name.
-            let mut again = BytesMut::new();
-            if frontend::close(b'S', &prepared::name(hash), &mut again).is_ok() {
-                self.output.extend_from_slice(&again);
-                self.output.extend_from_slice(&messages);
-                self.prepared.add(hash);
-                self.units.push_back(Unit { owner: Some(id), kind: unit.kind, kept: Some(Kept::Prepares(hash)) });
-                return;
-            }
-        }
-        if self.copying == Some(id) && unit.kind == UnitKind::Simple {
-            self.copying = None;
-        }
-        let Some(task) = self.tasks.get_mut(&id) else { return };
-        task.units = task.units.saturating_sub(1);
-        if unit.kind == UnitKind::Simple || task.error.is_some() && task.units == 0 {
-            task.finished = true;
-        }
-        self.retire(id);
-    }
-
     /// Drops an abandoned task once nothing more comes for it.
     fn retire(&mut self, id: TaskId) {
         let Some(task) = self.tasks.get(&id) else { return };
@@ -642,23 +377,6 @@ impl Conversation {
     }
 }
 
-impl Task {
-    fn complete(&mut self, tag: &str) {
-        self.affected = self.affected.saturating_add(rows_affected(tag));
-        self.tags.push(tag.to_string());
-    }
-}
-
-/// Whether an error says that a prepared statement is gone, or that its columns have changed.
-fn is_stale(error: &Error) -> bool {
-    match error.code.as_str() {
-        "26000" => true,
-        // "cached plan must not change result type" has no code of its own.
-        "0A000" => error.message.contains("cached plan"),
-        _ => false,
-    }
-}
-
 /// 08P01 if a text cannot be put into a message.
 fn check_text(sql: &str) -> Result<()> {
     if sql.contains('\0') {
@@ -666,13 +384,3 @@ fn check_text(sql: &str) -> Result<()> {
     }
     Ok(())
 }
-
-/// The size of a page after one of `size` that had `rows` rows of `bytes` bytes.
-fn next_page_size(size: i32, rows: usize, bytes: usize) -> i32 {
-    let width = (bytes / rows.max(1)).max(1);
-    let most = (size.max(1) as usize * PAGE_GROWTH).min(LARGEST_PAGE);
-    (PAGE_BYTES / width).clamp(1, most) as i32
-}
-
-#[cfg(test)]
-mod tests;

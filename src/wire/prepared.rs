@@ -86,9 +86,21 @@ impl Prepared {
     }
 }
 
-/// The name of a statement on its node.
-pub fn name(hash: u64) -> String {
-    format!("s{hash:016x}")
+/// The name of a statement on its node: `s` and the hash in hexadecimal digits.
+pub struct Name([u8; 17]);
+
+impl Name {
+    pub fn of(hash: u64) -> Name {
+        let mut text = [b's'; 17];
+        for (i, digit) in text[1..].iter_mut().enumerate() {
+            *digit = b"0123456789abcdef"[(hash >> (60 - 4 * i)) as usize & 15];
+        }
+        Name(text)
+    }
+
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
 }
 
 #[cfg(test)]
@@ -114,6 +126,13 @@ mod tests {
         assert!(!prepared.take_changed());
         prepared.remove(1);
         assert!(prepared.take_changed() && !prepared.take_changed());
+    }
+
+    #[test]
+    fn names_are_hashes() {
+        for hash in [0, 1, 0x0123_4567_89ab_cdef, u64::MAX] {
+            assert_eq!(Name::of(hash).as_str(), format!("s{hash:016x}"));
+        }
     }
 
     #[test]

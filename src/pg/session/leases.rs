@@ -8,6 +8,7 @@
 //! What the next user must know of the connection goes with it: the hash of its settings. Where code of
 //! users may have run (`tainted`), it is reset before.
 
+use crate::cheap_hash::CheapMap;
 use crate::error::Result;
 use crate::pg::catalog_cache::servers_generation;
 use crate::pg::connection::Connection;
@@ -19,7 +20,6 @@ use crate::pg::settings::Settings;
 use crate::transaction::levels::Levels;
 use crate::wire::conversation::Block;
 use pgrx::pg_sys;
-use std::collections::HashMap;
 use std::rc::Rc;
 
 /// Leases a connection for a transaction that may use other nodes as well, or checks the one that is
@@ -91,7 +91,7 @@ fn lease_anew(key: Key, alone: bool) -> Result<()> {
             fixed_snapshot: false,
             holds: false,
             lost: None,
-            task_levels: HashMap::new(),
+            task_levels: CheapMap::default(),
             settings: None,
             settings_hash: 0,
             tainted: false,

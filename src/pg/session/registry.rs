@@ -7,12 +7,14 @@
 //! Nothing waits while the registry is borrowed: an interrupt leaves by unwinding.
 
 use crate::catalog::NodeId;
+use crate::cheap_hash::CheapMap;
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::connection::{Connection, Place};
 use crate::pg::endpoint::{Mapped, mapped};
 use crate::pg::maintenance;
 use crate::pg::pool::lease;
 use crate::pg::pool::taint::{self, Work};
+use crate::pg::session::busy_poll::Wait;
 use crate::pg::session::leases::connect;
 use crate::pg::settings::Settings;
 use crate::pg::wait::{Patience, Source, Woken, wait};
@@ -23,7 +25,7 @@ use crate::wire::conversation::{Conversation, TaskId};
 use crate::wire::report::{Report, Severity, on_node};
 use pgrx::pg_sys;
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 /// What a statement means for the transaction on its node.
@@ -76,7 +78,7 @@ pub struct Session {
     /// The connection was lost while the node was in the transaction.
     pub lost: Option<Error>,
     /// The nesting level at which each task was begun.
-    pub task_levels: HashMap<TaskId, u32>,
+    pub task_levels: CheapMap<TaskId, u32>,
     /// The settings that the connection has, if known, and their hash, else 0.
     pub(super) settings: Option<Rc<Settings>>,
     pub(super) settings_hash: u64,
@@ -447,6 +449,10 @@ pub fn pump(keys: &[Key]) -> bool {
 
 /// Waits until something comes in on one of these sessions, or one can be written to.
 pub fn wait_for(keys: &[Key], patience: Patience) -> Woken {
+    let alone = if let [key] = keys { Wait::begin(*key) } else { None };
+    if alone.as_ref().is_some_and(Wait::poll) {
+        return Woken::Ready;
+    }
     let sources: Vec<Source> = with_sessions(|sessions| {
         let mut sources: Vec<Source> =
             keys.iter().filter_map(|key| Some(sessions.get(key)?.connection.as_ref()?.source())).collect();

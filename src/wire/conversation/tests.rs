@@ -1,5 +1,6 @@
 //! Conversations with a node that is played by the test.
 
+use super::task::{LARGEST_PAGE, PAGE_BYTES, PAGE_GROWTH};
 use super::*;
 use crate::wire::row::Row;
 
