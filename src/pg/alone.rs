@@ -1,8 +1,8 @@
 //! Whether a statement is alone: sent by the client by itself, the whole transaction, with nothing to follow. Much is
 //! cheaper then: no BEGIN on the node, one snapshot for all scans, a commit in one round trip.
 
-use crate::pg::session::used_in_transaction;
-use crate::pg::{compat, tree};
+use crate::pg::session::uses_nodes;
+use crate::pg::{compat, raw};
 use pgrx::pg_sys;
 
 unsafe extern "C-unwind" {
@@ -13,10 +13,10 @@ unsafe extern "C-unwind" {
 pub unsafe fn is_whole_transaction(estate: *mut pg_sys::EState) -> bool {
     // SAFETY: reads backend state.
     unsafe {
-        !pg_sys::IsTransactionBlock()
-            && pg_sys::GetCurrentTransactionNestLevel() == 1
+        !raw::IsTransactionBlock()
+            && raw::GetCurrentTransactionNestLevel() == 1
             && is_sent_by_client((*estate).es_plannedstmt)
-            && used_in_transaction().is_empty()
+            && !uses_nodes()
     }
 }
 
@@ -28,8 +28,8 @@ pub unsafe fn is_sent_by_client(statement: *mut pg_sys::PlannedStmt) -> bool {
         if portal.is_null() || *(*portal).name != 0 {
             return false;
         }
-        let stmts = tree::items::<pg_sys::PlannedStmt>((*portal).stmts);
-        stmts.len() == 1 && stmts[0] == statement
+        let stmts = (*portal).stmts;
+        !stmts.is_null() && (*stmts).length == 1 && (*(*stmts).elements).ptr_value == statement.cast()
     }
 }
 
@@ -40,7 +40,7 @@ pub unsafe fn may_commit_alone(estate: *mut pg_sys::EState) -> bool {
     // SAFETY: reads backend state; a byte of the client's is here, so peeking does not wait.
     unsafe {
         if !is_whole_transaction(estate)
-            || pg_sys::GetTopTransactionIdIfAny() != pg_sys::InvalidTransactionId
+            || raw::GetTopTransactionIdIfAny() != pg_sys::InvalidTransactionId
             || pg_sys::MyXactFlags & pg_sys::XACT_FLAGS_PIPELINING as i32 != 0
         {
             return false;

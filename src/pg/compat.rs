@@ -5,36 +5,29 @@ use std::ffi::c_void;
 
 pub type Mutator = unsafe extern "C-unwind" fn(*mut pg_sys::Node, *mut c_void) -> *mut pg_sys::Node;
 
-/// `query_tree_mutator` with flags 0.
-pub unsafe fn query_tree_mutator(query: *mut pg_sys::Query, step: Mutator, context: *mut c_void) -> *mut pg_sys::Query {
-    // SAFETY: on 15 the C prototype is `Node *(*)()`, called with (node, context).
-    unsafe {
-        #[cfg(feature = "pg15")]
-        {
-            let step: unsafe extern "C-unwind" fn() -> *mut pg_sys::Node = std::mem::transmute(step);
-            pg_sys::query_tree_mutator(query, Some(step), context, 0)
-        }
-        #[cfg(not(feature = "pg15"))]
-        pg_sys::query_tree_mutator_impl(query, Some(step), context, 0)
-    }
-}
+/// What the walkers of `nodeFuncs.c` call for each node, with their context.
+pub type Walker = unsafe extern "C-unwind" fn(*mut pg_sys::Node, *mut c_void) -> bool;
 
-/// `expression_tree_mutator`.
-pub unsafe fn expression_tree_mutator(
-    node: *mut pg_sys::Node,
-    step: Mutator,
-    context: *mut c_void,
-) -> *mut pg_sys::Node {
-    // SAFETY: as above.
-    unsafe {
-        #[cfg(feature = "pg15")]
-        {
-            let step: unsafe extern "C-unwind" fn() -> *mut pg_sys::Node = std::mem::transmute(step);
-            pg_sys::expression_tree_mutator(node, Some(step), context)
-        }
-        #[cfg(not(feature = "pg15"))]
-        pg_sys::expression_tree_mutator_impl(node, Some(step), context)
-    }
+// As they are: a tree is walked several times per statement, and pgrx's wrapper costs more than a node. An ERROR jumps,
+// up to the `boundary` around the whole walk. On 15 the C prototypes say nothing of what the functions take.
+unsafe extern "C-unwind" {
+    #[cfg_attr(not(feature = "pg15"), link_name = "query_tree_walker_impl")]
+    pub fn query_tree_walker(query: *mut pg_sys::Query, walker: Walker, context: *mut c_void, flags: i32) -> bool;
+    #[cfg_attr(not(feature = "pg15"), link_name = "expression_tree_walker_impl")]
+    pub fn expression_tree_walker(node: *mut pg_sys::Node, walker: Walker, context: *mut c_void) -> bool;
+    #[cfg_attr(not(feature = "pg15"), link_name = "query_tree_mutator_impl")]
+    pub fn query_tree_mutator(
+        query: *mut pg_sys::Query,
+        mutator: Mutator,
+        context: *mut c_void,
+        flags: i32,
+    ) -> *mut pg_sys::Query;
+    #[cfg_attr(not(feature = "pg15"), link_name = "expression_tree_mutator_impl")]
+    pub fn expression_tree_mutator(
+        node: *mut pg_sys::Node,
+        mutator: Mutator,
+        context: *mut c_void,
+    ) -> *mut pg_sys::Node;
 }
 
 /// `create_foreignscan_path` for an unparameterized base scan.

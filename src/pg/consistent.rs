@@ -30,7 +30,7 @@ use crate::pg::session::registry::{
     Access, Running, has_fixed_snapshot, is_serializable, join, key_of, may_begin_anew, start, with_fixed_snapshot,
 };
 use crate::pg::wait::Patience;
-use crate::pg::{catalog_cache, hooks, readers, transaction, tree};
+use crate::pg::{catalog_cache, hooks, raw, readers, transaction, tree};
 use crate::plan::remote::{Effect, Tier};
 use pgrx::pg_sys;
 use std::cell::{Cell, RefCell};
@@ -223,7 +223,7 @@ impl Reading {
             let own_snapshot = scans.iter().all(|scan| (**scan).has_own_snapshot())
                 || scans.len() > 1
                     && scans.iter().all(|scan| (**scan).only_reads())
-                    && pg_sys::GetCurrentTransactionNestLevel() == 1
+                    && raw::GetCurrentTransactionNestLevel() == 1
                     && is_sent_by_client((*desc).plannedstmt)
                     && nodes.iter().all(|node| may_begin_anew(*node));
             Ok(Some(Reading { scans, nodes, own_snapshot, running: false, sent: Vec::new(), fixing: Vec::new() }))

@@ -9,6 +9,7 @@
 use crate::catalog::NodeId;
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::catalog_cache::servers_generation;
+use crate::pg::raw;
 use crate::pool::hosts::{Host, hosts};
 use crate::pool::keepalive::{self, Keepalive};
 use crate::pool::message::{Address, Candidate};
@@ -74,8 +75,7 @@ thread_local! {
 
 /// As whom the current user goes to a node. 42704 if there is no mapping.
 pub fn mapped(node: NodeId) -> Result<Mapped> {
-    // SAFETY: the current user is always known.
-    let user = unsafe { pg_sys::GetUserId() };
+    let user = raw::GetUserId();
     let generation = servers_generation();
     let known = MAPPED.with_borrow(|known| {
         let mut all = known.all.iter().filter(|_| known.generation == generation);

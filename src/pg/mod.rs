@@ -36,6 +36,7 @@ pub mod preload;
 pub mod print;
 pub mod pushdown;
 pub mod query_tree;
+pub mod raw;
 pub mod readers;
 pub mod replicate;
 pub mod report;

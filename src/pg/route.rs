@@ -53,7 +53,8 @@ pub unsafe fn plan(
             vocabulary.add_table(pg_sys::Oid::from(t.0));
         }
         let mut parameters = Parameters::default();
-        let copy = tree::copy(query);
+        // What is sent is a changed copy anyhow; before that, only writes are touched.
+        let copy = if (*query).commandType == pg_sys::CmdType::CMD_SELECT { query } else { tree::copy(query) };
         if is_insert_select(copy) {
             insert_select::complete_select(copy);
         } else if (*copy).commandType == pg_sys::CmdType::CMD_INSERT {
@@ -99,7 +100,7 @@ pub unsafe fn plan(
             tier,
             sql: match &shard_sql {
                 Some(sql) => sql.text(|table| shard_text::printed_name(table)),
-                None => print::query_text(printed),
+                None => print::query_text(tree::copy(printed)),
             },
             shard_sql,
             keep: kept_types(&parameters, &outputs.iter().map(|t| (**t).expr.cast()).collect::<Vec<_>>()),

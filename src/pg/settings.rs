@@ -14,6 +14,7 @@
 
 use crate::catalog::{quote_identifier, quote_literal};
 use crate::pg::endpoint::user_name;
+use crate::pg::raw;
 use pgrx::pg_sys;
 use std::cell::RefCell;
 use std::ffi::{CStr, CString, c_char, c_int};
@@ -61,9 +62,10 @@ pub struct Settings {
     reading: u64,
 }
 
+/// By their hash, as connections know them.
 impl PartialEq for Settings {
     fn eq(&self, other: &Settings) -> bool {
-        self.values == other.values
+        self.hash == other.hash
     }
 }
 
@@ -88,9 +90,8 @@ impl Settings {
     fn read() -> Settings {
         let values = NAMES.map(|name| {
             let value = setting(name);
-            // SAFETY: the current user is always known.
             if name == SEARCH_PATH {
-                node_search_path(&value, &user_name(unsafe { pg_sys::GetUserId() }))
+                node_search_path(&value, &user_name(raw::GetUserId()))
             } else if name == APPLICATION_NAME {
                 application_name(&value)
             } else {
@@ -128,6 +129,9 @@ impl Settings {
     /// `SET` commands that turn a session with settings `known` into one with these.
     pub fn changes(&self, known: Option<&Settings>) -> String {
         let mut sql = String::new();
+        if known == Some(self) {
+            return sql;
+        }
         for (i, name) in NAMES.iter().enumerate() {
             let value = &self.values[i];
             if known.is_some_and(|known| known.values[i] == *value) {
@@ -174,7 +178,7 @@ impl Variables {
         // SAFETY: Postgres's own variables.
         unsafe {
             [
-                i64::from(pg_sys::GetUserId().to_u32()),
+                i64::from(raw::GetUserId().to_u32()),
                 pg_sys::session_timezone as i64,
                 i64::from(pg_sys::DateStyle),
                 i64::from(pg_sys::DateOrder),
@@ -298,6 +302,7 @@ mod tests {
         let known = Settings { values: std::array::from_fn(|i| i.to_string()), hash: 1, reading: 1 };
         let mut now = known.clone();
         assert_eq!(now.changes(Some(&known)), "");
+        now.hash = 2;
         now.values[0] = "it's".to_string();
         now.values[3] = String::new();
         assert_eq!(now.changes(Some(&known)), "SET TimeZone = 'it''s';SET search_path = '';");

@@ -156,21 +156,31 @@ unsafe fn print_as_marker(rte: *mut pg_sys::RangeTblEntry, table: TableId) {
     // SAFETY: the entry belongs to our copy; all is allocated in the current memory context.
     unsafe {
         let name = CString::new(marker(table)).unwrap_or_default();
-        let mut columns: *mut pg_sys::List = ptr::null_mut();
+        (*rte).rtekind = pg_sys::RTEKind::RTE_CTE;
+        (*rte).ctename = pg_sys::pstrdup(name.as_ptr());
+        if !(*rte).alias.is_null() && !(*(*rte).alias).colnames.is_null() {
+            // The user has named columns in the statement.
+            (*rte).eref = pg_sys::makeAlias((*(*rte).eref).aliasname, column_names((*rte).relid));
+        }
+    }
+}
+
+/// The names of a table's columns; a dropped one has none.
+unsafe fn column_names(relid: pg_sys::Oid) -> *mut pg_sys::List {
+    // SAFETY: the relation is locked by the query that names it; all is allocated in the current memory context.
+    unsafe {
+        let mut names: *mut pg_sys::List = ptr::null_mut();
         let mut next = 1;
-        for column in tuple::columns((*rte).relid) {
-            // A dropped column has no name.
+        for column in tuple::columns(relid) {
             while next < column.attno {
-                columns = pg_sys::lappend(columns, pg_sys::makeString(pg_sys::pstrdup(c"".as_ptr())).cast());
+                names = pg_sys::lappend(names, pg_sys::makeString(pg_sys::pstrdup(c"".as_ptr())).cast());
                 next += 1;
             }
             let text = CString::new(column.name).unwrap_or_default();
-            columns = pg_sys::lappend(columns, pg_sys::makeString(pg_sys::pstrdup(text.as_ptr())).cast());
+            names = pg_sys::lappend(names, pg_sys::makeString(pg_sys::pstrdup(text.as_ptr())).cast());
             next += 1;
         }
-        (*rte).rtekind = pg_sys::RTEKind::RTE_CTE;
-        (*rte).ctename = pg_sys::pstrdup(name.as_ptr());
-        (*rte).eref = pg_sys::makeAlias((*(*rte).eref).aliasname, columns);
+        names
     }
 }
 

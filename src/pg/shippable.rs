@@ -36,11 +36,17 @@ impl Vocabulary {
             let desc = (*rel).rd_att;
             for i in 0..(*desc).natts as usize {
                 let attr = crate::pg::tuple::attribute(desc, i);
-                if !(*attr).attisdropped {
+                if (*attr).attisdropped {
+                    continue;
+                }
+                // Those of Postgres itself need not be noted, nor do their base and element types.
+                if (*attr).atttypid.to_u32() >= FIRST_UNFIXED_OID {
                     self.types.insert((*attr).atttypid.to_u32());
                     self.types.insert(pg_sys::getBaseType((*attr).atttypid).to_u32());
                     let element = pg_sys::get_element_type((*attr).atttypid);
                     self.types.insert(element.to_u32());
+                }
+                if !is_everywhere((*attr).attcollation.to_u32()) {
                     self.collations.insert((*attr).attcollation.to_u32());
                 }
             }
@@ -54,9 +60,13 @@ impl Vocabulary {
     }
 
     fn has_collation(&self, oid: pg_sys::Oid) -> bool {
-        let oid = oid.to_u32();
-        matches!(oid, 0 | DEFAULT_COLLATION | C_COLLATION | POSIX_COLLATION) || self.collations.contains(&oid)
+        is_everywhere(oid.to_u32()) || self.collations.contains(&oid.to_u32())
     }
+}
+
+/// A collation that needs no look at the nodes, or none at all.
+fn is_everywhere(collation: u32) -> bool {
+    matches!(collation, 0 | DEFAULT_COLLATION | C_COLLATION | POSIX_COLLATION)
 }
 
 /// `regclass` and its kin: their values are OIDs, which differ between servers.

@@ -16,7 +16,7 @@ use crate::pg::session::registry::{
 };
 use crate::pg::session::settle::{CANCEL_BOUND, end_leases, request_cancel, settle};
 use crate::pg::wait::{Patience, is_cancel_pending};
-use crate::pg::{consistent, gate, maintenance, pending, report, two_phase};
+use crate::pg::{consistent, gate, maintenance, pending, raw, report, two_phase};
 use crate::transaction::commit::{CommitPlan, plan_commit};
 use crate::wire::conversation::Block;
 use pgrx::pg_sys;
@@ -80,8 +80,7 @@ unsafe extern "C-unwind" fn savepoint_ends(
     _arg: *mut std::ffi::c_void,
 ) {
     guarded(|| {
-        // SAFETY: reads the backend's transaction state.
-        let level = unsafe { pg_sys::GetCurrentTransactionNestLevel() as u32 };
+        let level = raw::GetCurrentTransactionNestLevel() as u32;
         match event {
             pg_sys::SubXactEvent::SUBXACT_EVENT_PRE_COMMIT_SUB => release(level),
             pg_sys::SubXactEvent::SUBXACT_EVENT_COMMIT_SUB => {
@@ -133,8 +132,7 @@ fn before_commit() -> Result<()> {
         keys.iter().map(|key| sessions.get(key).is_some_and(|s| s.levels.has_written())).collect()
     });
     refuse_broken(&keys, &written)?;
-    // SAFETY: reads the backend's transaction state.
-    let local_wrote = unsafe { pg_sys::GetTopTransactionIdIfAny() } != pg_sys::InvalidTransactionId;
+    let local_wrote = raw::GetTopTransactionIdIfAny() != pg_sys::InvalidTransactionId;
     let readers =
         |except: &[usize]| -> Vec<Key> { (0..keys.len()).filter(|i| !except.contains(i)).map(|i| keys[i]).collect() };
     match plan_commit(&written, local_wrote) {

@@ -3,6 +3,8 @@
 //! [`walk`] and [`mutate`] hand every node to a closure that says whether to go deeper; lists are
 //! read with [`items`]. Nodes belong to the memory context they were made in; nothing is freed here.
 
+use crate::pg::compat;
+use crate::pg::guard::boundary;
 use pgrx::pg_sys;
 use std::ffi::c_void;
 use std::ptr;
@@ -121,10 +123,10 @@ unsafe fn descend(node: *mut Node, context: *mut c_void) -> bool {
     unsafe {
         match (*node).type_ {
             pg_sys::NodeTag::T_Query => {
-                pg_sys::query_tree_walker(node.cast(), Some(walk_step), context, pg_sys::QTW_EXAMINE_RTES_BEFORE as i32)
+                compat::query_tree_walker(node.cast(), walk_step, context, pg_sys::QTW_EXAMINE_RTES_BEFORE as i32)
             }
             pg_sys::NodeTag::T_RangeTblEntry => false, // its parts are walked by query_tree_walker
-            _ => pg_sys::expression_tree_walker(node, Some(walk_step), context),
+            _ => compat::expression_tree_walker(node, walk_step, context),
         }
     }
 }
@@ -132,15 +134,15 @@ unsafe fn descend(node: *mut Node, context: *mut c_void) -> bool {
 /// Visits `node` and what is below it, range table entries before their contents; `true` if stopped.
 pub unsafe fn walk(node: *mut Node, mut visit: impl FnMut(*mut Node) -> Visit) -> bool {
     let mut visitor: Visitor = &mut visit;
-    // SAFETY: the visitor outlives the walk.
-    unsafe { walk_step(node, (&raw mut visitor).cast()) }
+    // SAFETY: the visitor outlives the walk. Where Postgres jumps out of it, no visit is under way.
+    unsafe { boundary(|| walk_step(node, (&raw mut visitor).cast())) }
 }
 
 /// Visits what a query itself holds, with the walker's `flags` for what to leave out.
 pub unsafe fn walk_query(query: *mut pg_sys::Query, flags: i32, mut visit: impl FnMut(*mut Node) -> Visit) -> bool {
     let mut visitor: Visitor = &mut visit;
     // SAFETY: the visitor outlives the walk.
-    unsafe { pg_sys::query_tree_walker(query, Some(walk_step), (&raw mut visitor).cast(), flags) }
+    unsafe { boundary(|| compat::query_tree_walker(query, walk_step, (&raw mut visitor).cast(), flags)) }
 }
 
 /// What a mutation makes of a node.
@@ -163,10 +165,8 @@ unsafe extern "C-unwind" fn mutate_step(node: *mut Node, context: *mut c_void) -
         match changer(node) {
             Change::Replace(new) => new,
             Change::Deeper => match (*node).type_ {
-                pg_sys::NodeTag::T_Query => {
-                    crate::pg::compat::query_tree_mutator(node.cast(), mutate_step, context).cast()
-                }
-                _ => crate::pg::compat::expression_tree_mutator(node, mutate_step, context),
+                pg_sys::NodeTag::T_Query => compat::query_tree_mutator(node.cast(), mutate_step, context, 0).cast(),
+                _ => compat::expression_tree_mutator(node, mutate_step, context),
             },
         }
     }
@@ -176,7 +176,7 @@ unsafe extern "C-unwind" fn mutate_step(node: *mut Node, context: *mut c_void) -
 pub unsafe fn mutate(node: *mut Node, mut change: impl FnMut(*mut Node) -> Change) -> *mut Node {
     let mut changer: Changer = &mut change;
     // SAFETY: the changer outlives the mutation.
-    unsafe { mutate_step(node, (&raw mut changer).cast()) }
+    unsafe { boundary(|| mutate_step(node, (&raw mut changer).cast())) }
 }
 
 /// The range table entry that a number names in `rtable`.

@@ -18,7 +18,7 @@ use crate::pg::session::busy_poll::Wait;
 use crate::pg::session::leases::connect;
 use crate::pg::settings::Settings;
 use crate::pg::wait::{Patience, Source, Woken, wait};
-use crate::pg::{consistent, report};
+use crate::pg::{consistent, raw, report};
 use crate::pool::pools::PoolKey;
 use crate::transaction::levels::{Levels, Step};
 use crate::wire::conversation::{Conversation, TaskId};
@@ -125,10 +125,14 @@ pub fn used_in_transaction() -> Vec<NodeId> {
     })
 }
 
+/// Whether a node takes part in the current transaction.
+pub fn uses_nodes() -> bool {
+    with_sessions(|sessions| sessions.values().any(|session| session.levels.is_inside()))
+}
+
 /// The nesting level of the local transaction, 1 outside of savepoints.
 pub fn current_level() -> u32 {
-    // SAFETY: reads the backend's transaction state.
-    unsafe { pg_sys::GetCurrentTransactionNestLevel() as u32 }
+    raw::GetCurrentTransactionNestLevel() as u32
 }
 
 /// Whether the local transaction is serializable.
@@ -153,8 +157,7 @@ pub fn key_of(node: NodeId) -> Result<Key> {
 
 /// Gets a node ready for a statement; waits for a connection where there is none.
 pub fn join(node: NodeId, access: Access, work: Work) -> Result<Joined> {
-    // SAFETY: reads the backend's transaction state.
-    if !unsafe { pg_sys::IsTransactionState() } {
+    if !raw::IsTransactionState() {
         return Err(Error::new(sqlstate::INTERNAL, "a node was used outside of a transaction"));
     }
     let key = key_of(node)?;
