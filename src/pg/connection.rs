@@ -159,15 +159,17 @@ impl Connection {
     /// Sends and receives what is possible without waiting; whether anything came in. An error
     /// (08006, 08P01) means that the connection is lost.
     pub fn pump(&mut self) -> Result<bool> {
-        self.exchange().map_err(|error| {
-            let mut lost =
-                Error::new(sqlstate::CONNECTION_FAILURE, format!("connection to node \"{}\" was lost", self.node));
-            lost.detail = Some(match self.talk.fatal() {
-                Some(farewell) => format!("The node said: {}.", farewell.message),
-                None => format!("{}.", error.message),
-            });
-            lost
-        })
+        self.exchange().map_err(|error| self.lost(error))
+    }
+
+    fn lost(&self, error: Error) -> Error {
+        let mut lost =
+            Error::new(sqlstate::CONNECTION_FAILURE, format!("connection to node \"{}\" was lost", self.node));
+        lost.detail = Some(match self.talk.fatal() {
+            Some(farewell) => format!("The node said: {}.", farewell.message),
+            None => format!("{}.", error.message),
+        });
+        lost
     }
 
     /// Sends what is possible without waiting. A failure is left for [`Connection::pump`] to find: it hears first
@@ -176,26 +178,37 @@ impl Connection {
         let _ = send(&self.socket, self.talk.output());
     }
 
+    /// As [`Connection::pump`]; where there is nothing to send, waits for a moment for what comes.
+    pub fn pump_waiting(&mut self) -> Result<bool> {
+        if self.talk.has_output() {
+            return self.pump();
+        }
+        let received = self.take_in(Socket::receive_waiting);
+        received.map_err(|error| self.lost(error))
+    }
+
     fn exchange(&mut self) -> Result<bool> {
         // A node that says why it goes away is heard even if nothing can be sent to it any more.
         let waiting = self.talk.output().len();
         let sent = send(&self.socket, self.talk.output());
         self.bytes += (waiting - self.talk.output().len()) as u64;
-        let received = BUFFER.with_borrow_mut(|buffer| -> Result<bool> {
-            match self.socket.receive(buffer).map_err(broken)? {
-                None => Ok(false),
-                Some(0) => Err(Error::new(sqlstate::CONNECTION_FAILURE, "The node closed the connection")),
-                Some(count) => {
-                    self.bytes += count as u64;
-                    self.talk.receive(&buffer[..count])?;
-                    Ok(true)
-                }
-            }
-        })?;
+        let received = self.take_in(Socket::receive)?;
         if !received {
             sent.map_err(broken)?;
         }
         Ok(received)
+    }
+
+    fn take_in(&mut self, receive: impl FnOnce(&Socket, &mut [u8]) -> io::Result<Option<usize>>) -> Result<bool> {
+        BUFFER.with_borrow_mut(|buffer| match receive(&self.socket, buffer).map_err(broken)? {
+            None => Ok(false),
+            Some(0) => Err(Error::new(sqlstate::CONNECTION_FAILURE, "The node closed the connection")),
+            Some(count) => {
+                self.bytes += count as u64;
+                self.talk.receive(&buffer[..count])?;
+                Ok(true)
+            }
+        })
     }
 
     /// The socket as something to wait for.

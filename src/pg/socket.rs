@@ -1,13 +1,16 @@
-//! A non-blocking stream socket, over TCP or a Unix socket, counted among the backend's descriptors.
+//! A stream socket, over TCP or a Unix socket, counted among the backend's descriptors. Nothing waits but
+//! [`Socket::receive_waiting`].
 
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::wait::{self, Source};
 use crate::pool::keepalive::Keepalive;
 use pgrx::pg_sys;
 use socket2::{Domain, SockAddr, TcpKeepalive, Type};
-use std::io::{self, Read, Write};
+use std::io;
+use std::mem::MaybeUninit;
 use std::net::Shutdown;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::ptr;
 use std::time::Duration;
 
 unsafe extern "C-unwind" {
@@ -19,6 +22,9 @@ pub struct Socket {
     /// Whether it counts among the backend's descriptors.
     counted: bool,
 }
+
+/// How long [`Socket::receive_waiting`] waits: as long may go unnoticed that somebody has set the latch.
+pub const LONGEST_WAIT: Duration = Duration::from_millis(10);
 
 /// The message with which a client leaves.
 pub const TERMINATE: [u8; 5] = [b'X', 0, 0, 0, 4];
@@ -59,7 +65,12 @@ impl Socket {
     /// Takes over a descriptor that another process has set up with [`Socket::connect_uncounted`].
     pub fn adopt(fd: OwnedFd) -> Result<Socket> {
         count()?;
-        Ok(Socket { inner: socket2::Socket::from(fd), counted: true })
+        let socket = Socket { inner: socket2::Socket::from(fd), counted: true };
+        // For whoever has the descriptor; everybody else asks not to wait with each call.
+        let waits =
+            socket.inner.set_nonblocking(false).and_then(|()| socket.inner.set_read_timeout(Some(LONGEST_WAIT)));
+        waits.map_err(|error| Error::new(sqlstate::CONNECTION_FAILURE, format!("cannot set up a socket: {error}")))?;
+        Ok(socket)
     }
 
     /// An end of a socket pair, in a process that is there for its sockets.
@@ -128,12 +139,21 @@ impl Socket {
 
     /// Sends what fits; 0 if nothing does.
     pub fn send(&self, bytes: &[u8]) -> io::Result<usize> {
-        without_waiting(|| (&self.inner).write(bytes)).map(Option::unwrap_or_default)
+        without_waiting(|| self.inner.send_with_flags(bytes, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL))
+            .map(Option::unwrap_or_default)
     }
 
     /// Receives what is here; `None` if nothing is, `Some(0)` at the end of the stream.
     pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-        without_waiting(|| (&self.inner).read(buffer))
+        without_waiting(|| receive(&self.inner, buffer, libc::MSG_DONTWAIT))
+    }
+
+    /// Waits for a moment ([`LONGEST_WAIT`]) and receives what comes; `None` if nothing does, or a signal ends the wait.
+    pub fn receive_waiting(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        match receive(&self.inner, buffer, 0) {
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(None),
+            result => result.map(Some),
+        }
     }
 
     /// The socket as a stream, whose calls fail rather than wait.
@@ -151,6 +171,12 @@ impl AsRawFd for Socket {
     fn as_raw_fd(&self) -> RawFd {
         self.fd()
     }
+}
+
+fn receive(socket: &socket2::Socket, buffer: &mut [u8], flags: i32) -> io::Result<usize> {
+    // SAFETY: initialized bytes are fit to be written to, and stay initialized.
+    let buffer = unsafe { &mut *(ptr::from_mut(buffer) as *mut [MaybeUninit<u8>]) };
+    socket.recv_with_flags(buffer, flags)
 }
 
 /// Counts one more descriptor; released when the socket is dropped.

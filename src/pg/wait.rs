@@ -114,6 +114,21 @@ pub fn check_interrupts() {
     }
 }
 
+/// Whether a signal waits to be heeded.
+pub fn is_interrupt_pending() -> bool {
+    // SAFETY: a flag that signal handlers set.
+    unsafe { pg_sys::InterruptPending != 0 }
+}
+
+/// Names what `f`, which raises no ERROR, waits for.
+pub fn reported<T>(event: Event, f: impl FnOnce() -> T) -> T {
+    // SAFETY: points to this backend's entry, or to a place of its own.
+    unsafe { pg_sys::my_wait_event_info.write_volatile(event.number()) };
+    let value = f();
+    unsafe { pg_sys::my_wait_event_info.write_volatile(0) };
+    value
+}
+
 /// Whether the user wants this backend to stop what it does.
 pub fn is_cancel_pending() -> bool {
     // SAFETY: flags that signal handlers set.

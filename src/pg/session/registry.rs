@@ -17,7 +17,8 @@ use crate::pg::pool::taint::{self, Work};
 use crate::pg::session::busy_poll::Wait;
 use crate::pg::session::leases::connect;
 use crate::pg::settings::Settings;
-use crate::pg::wait::{Patience, Source, Woken, wait};
+use crate::pg::socket::LONGEST_WAIT;
+use crate::pg::wait::{Event, Patience, Source, Woken, check_interrupts, is_interrupt_pending, reported, wait};
 use crate::pg::{consistent, raw, report};
 use crate::pool::pools::PoolKey;
 use crate::transaction::levels::{Levels, Step};
@@ -27,6 +28,7 @@ use pgrx::pg_sys;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::time::Instant;
 
 /// What a statement means for the transaction on its node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -373,8 +375,12 @@ impl Session {
 
     /// Sends and receives what is possible without waiting; whether anything came in.
     pub fn pump(&mut self, notices: &mut Vec<Report>) -> bool {
+        self.exchange(Connection::pump, notices)
+    }
+
+    fn exchange(&mut self, exchange: fn(&mut Connection) -> Result<bool>, notices: &mut Vec<Report>) -> bool {
         let Some(connection) = &mut self.connection else { return false };
-        match connection.pump() {
+        match exchange(connection) {
             Ok(received) => {
                 for mut notice in connection.talk.take_notices() {
                     notice.error = on_node(notice.error, &self.name);
@@ -431,12 +437,16 @@ pub fn send(key: Key) {
 
 /// Sends and receives on these sessions what is possible without waiting; whether anything came.
 pub fn pump(keys: &[Key]) -> bool {
+    exchange(keys, Connection::pump)
+}
+
+fn exchange(keys: &[Key], exchange: fn(&mut Connection) -> Result<bool>) -> bool {
     let mut notices = Vec::new();
     let received = with_sessions(|sessions| {
         let mut received = false;
         for key in keys {
             if let Some(session) = sessions.get_mut(key) {
-                received |= session.pump(&mut notices);
+                received |= session.exchange(exchange, &mut notices);
             }
         }
         received
@@ -453,7 +463,7 @@ pub fn pump(keys: &[Key]) -> bool {
 /// Waits until something comes in on one of these sessions, or one can be written to.
 pub fn wait_for(keys: &[Key], patience: Patience) -> Woken {
     let alone = if let [key] = keys { Wait::begin(*key) } else { None };
-    if alone.as_ref().is_some_and(Wait::poll) {
+    if alone.as_ref().is_some_and(Wait::poll) || keys.len() == 1 && receive_waiting(keys, patience) {
         return Woken::Ready;
     }
     let sources: Vec<Source> = with_sessions(|sessions| {
@@ -464,6 +474,21 @@ pub fn wait_for(keys: &[Key], patience: Patience) -> Woken {
         sources
     });
     wait(&sources, patience)
+}
+
+/// Waits for one node in the receive itself, for a moment; whether anything came in. Cheaper than to wait for the
+/// socket first, by some 5 of 100 microseconds of a point query. A signal ends it; a latch that is set without one is
+/// noticed by who waits next.
+fn receive_waiting(keys: &[Key], patience: Patience) -> bool {
+    let is_soon = |deadline: Instant| deadline.saturating_duration_since(Instant::now()) <= LONGEST_WAIT;
+    if is_interrupt_pending() || patience.deadline.is_some_and(is_soon) {
+        return false;
+    }
+    let received = reported(Event::Node, || exchange(keys, Connection::pump_waiting));
+    if patience.interruptible {
+        check_interrupts();
+    }
+    received
 }
 
 /// Remembers a SET CONSTRAINTS for nodes that join the transaction later.
