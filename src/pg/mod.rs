@@ -22,6 +22,7 @@ pub mod hash;
 pub mod hooks;
 pub mod lock_rows;
 pub mod maintenance;
+pub mod merge;
 pub mod modify;
 pub mod modify_apply;
 pub mod modify_returning;

@@ -11,6 +11,7 @@ use crate::pg::alone::{is_whole_transaction, may_commit_alone};
 use crate::pg::codec::{Codec, TransmissionMode};
 use crate::pg::foreign_scan::has_executor_param;
 use crate::pg::guard::boundary;
+use crate::pg::merge::Merging;
 use crate::pg::pass_through::Passing;
 use crate::pg::session::{Access, Fetch, Param, Row, Statement, Stream, wait_any};
 use crate::pg::settings::Settings;
@@ -52,10 +53,11 @@ pub struct Scan {
     parameters: Vec<(*mut pg_sys::ExprState, Codec, pg_sys::Oid)>,
     reads_executor_params: bool,
     request: Option<Request>,
-    streams: Vec<Stream>,
+    pub(super) streams: Vec<Stream>,
+    pub(super) merging: Option<Merging>,
     /// The stream that the last row came from.
     current: usize,
-    room: Room,
+    pub(super) room: Room,
     pub(super) passing: Option<Passing>,
     opened: bool,
     started: Option<Instant>,
@@ -114,6 +116,7 @@ impl Scan {
                 reads_executor_params,
                 request: None,
                 streams: Vec::new(),
+                merging: None,
                 current: 0,
                 room: Room::default(),
                 passing: None,
@@ -458,21 +461,19 @@ impl Scan {
             if !self.opened {
                 self.open()?;
             }
+            if !self.plan.merge.is_empty() {
+                return self.fetch_in_order();
+            }
             while !self.streams.is_empty() {
                 // As long as one has rows, they come from there.
                 if self.streams.len() > 1 && !self.streams.get(self.current).is_some_and(Stream::ready) {
                     self.current = wait_any(&mut self.streams.iter_mut().collect::<Vec<_>>())?;
                 }
                 let i = self.current.min(self.streams.len() - 1);
-                if let Some(row) = self.streams[i].next_body()? {
-                    let node = self.streams[i].node();
-                    if let Some(report) = self.reports.iter_mut().find(|r| r.node == node) {
-                        report.rows += 1;
-                    }
+                if let Some(row) = self.next_of(i)? {
                     return Ok(Some(row));
                 }
-                let stream = self.streams.remove(i);
-                self.finished(&stream);
+                self.streams.remove(i);
             }
             Ok(None)
         }
@@ -483,20 +484,29 @@ impl Scan {
         self.rescanned
     }
 
-    unsafe fn finished(&mut self, stream: &Stream) {
-        // SAFETY: the executor state lives.
-        unsafe {
-            let counts = matches!(self.plan.effect, Effect::Write { .. });
-            if counts && self.plan.sets_tag {
-                (*self.estate()).es_processed += stream.rows_affected();
+    /// The next row of one node; at its end, what it did is noted.
+    pub(super) unsafe fn next_of(&mut self, stream: usize) -> Result<Option<Bytes>> {
+        let stream = &mut self.streams[stream];
+        let row = stream.next_body()?;
+        let report = self.reports.iter_mut().find(|r| r.node == stream.node());
+        if row.is_some() {
+            if let Some(report) = report {
+                report.rows += 1;
             }
-            if let Some(report) = self.reports.iter_mut().find(|r| r.node == stream.node()) {
-                report.elapsed = self.started.map_or(Duration::ZERO, |s| s.elapsed());
-                if counts {
-                    report.rows = stream.rows_affected();
-                }
+            return Ok(row);
+        }
+        let counts = matches!(self.plan.effect, Effect::Write { .. });
+        if let Some(report) = report {
+            report.elapsed = self.started.map_or(Duration::ZERO, |s| s.elapsed());
+            if counts {
+                report.rows = stream.rows_affected();
             }
         }
+        if counts && self.plan.sets_tag {
+            // SAFETY: the executor state lives while it runs the scan.
+            unsafe { (*(*self.node).ss.ps.state).es_processed += stream.rows_affected() };
+        }
+        Ok(None)
     }
 
     unsafe fn store_row(&mut self, row: &Row, slot: *mut pg_sys::TupleTableSlot) -> Result<()> {
@@ -565,15 +575,20 @@ impl Scan {
                 pg_sys::tuplestore_end(self.store);
                 self.store = ptr::null_mut();
             }
-            self.streams.clear();
+            self.close();
             self.request = None;
             self.opened = false;
         }
     }
 
+    fn close(&mut self) {
+        self.merging = None;
+        self.streams.clear();
+    }
+
     /// Ends the scan: portals are closed, the store is freed.
     pub unsafe fn end(&mut self) {
-        self.streams.clear();
+        self.close();
         if !self.store.is_null() {
             // SAFETY: the store was made by this scan.
             unsafe { pg_sys::tuplestore_end(self.store) };
