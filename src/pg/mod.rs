@@ -42,6 +42,7 @@ pub mod report;
 pub mod route;
 pub mod scan;
 pub mod scan_paths;
+pub mod scan_store;
 pub mod session;
 pub mod settings;
 pub mod shard_text;

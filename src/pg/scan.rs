@@ -63,8 +63,8 @@ pub struct Scan {
     started: Option<Instant>,
     pub reports: Vec<TaskReport>,
     rescanned: bool,
-    store: *mut pg_sys::Tuplestorestate,
-    scratch: *mut pg_sys::TupleTableSlot,
+    pub(super) store: *mut pg_sys::Tuplestorestate,
+    pub(super) scratch: *mut pg_sys::TupleTableSlot,
 }
 
 impl Scan {
@@ -392,58 +392,8 @@ impl Scan {
         }
     }
 
-    unsafe fn next_stored(&mut self, slot: *mut pg_sys::TupleTableSlot) -> Result<()> {
-        // SAFETY: the store lives in the query's memory; the slot is minimal-tuple compatible.
-        unsafe {
-            if self.store.is_null() {
-                let old = pg_sys::MemoryContextSwitchTo((*self.estate()).es_query_cxt);
-                self.store = pg_sys::tuplestore_begin_heap(false, false, pg_sys::work_mem);
-                pg_sys::tuplestore_set_eflags(self.store, pg_sys::EXEC_FLAG_REWIND as i32);
-                let context = pg_sys::AllocSetContextCreateExtended(
-                    (*self.estate()).es_query_cxt,
-                    c"sharding rows".as_ptr(),
-                    0,
-                    8 * 1024,
-                    1024 * 1024,
-                );
-                pg_sys::MemoryContextSwitchTo(context);
-                while self.next_row(slot)? {
-                    let store = self.store;
-                    boundary(|| pg_sys::tuplestore_puttupleslot(store, slot));
-                    slot::clear(slot);
-                    pg_sys::MemoryContextReset(context);
-                }
-                pg_sys::MemoryContextSwitchTo(old);
-                pg_sys::MemoryContextDelete(context);
-            }
-            let scratch = self.scratch_slot();
-            let store = self.store;
-            if boundary(|| pg_sys::tuplestore_gettupleslot(store, true, false, scratch)) {
-                slot::copy(slot, scratch);
-                // A row read from disk is in the caller's memory, which is reset before the next one.
-                slot::clear(scratch);
-            }
-            Ok(())
-        }
-    }
-
-    /// A minimal-tuple slot of the scan's row type, made when first needed.
-    unsafe fn scratch_slot(&mut self) -> *mut pg_sys::TupleTableSlot {
-        // SAFETY: the slot is in the executor's tuple table, which the executor frees.
-        unsafe {
-            if self.scratch.is_null() {
-                let desc = (*(*self.node).ss.ss_ScanTupleSlot).tts_tupleDescriptor;
-                let old = pg_sys::MemoryContextSwitchTo((*self.estate()).es_query_cxt);
-                self.scratch =
-                    pg_sys::ExecInitExtraTupleSlot(self.estate(), desc, &raw const pg_sys::TTSOpsMinimalTuple);
-                pg_sys::MemoryContextSwitchTo(old);
-            }
-            self.scratch
-        }
-    }
-
     /// Stores the next row from any node; `false` at the end.
-    unsafe fn next_row(&mut self, slot: *mut pg_sys::TupleTableSlot) -> Result<bool> {
+    pub(super) unsafe fn next_row(&mut self, slot: *mut pg_sys::TupleTableSlot) -> Result<bool> {
         // SAFETY: values are allocated in the current (per-tuple) memory context.
         unsafe {
             let Some(body) = self.fetch()? else { return Ok(false) };
