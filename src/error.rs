@@ -57,6 +57,7 @@ pub mod sqlstate {
     pub const UNDEFINED_COLUMN: SqlState = SqlState::new("42703");
     pub const WRONG_OBJECT_TYPE: SqlState = SqlState::new("42809");
     pub const INVALID_TABLE_DEFINITION: SqlState = SqlState::new("42P16");
+    pub const DATA_CORRUPTED: SqlState = SqlState::new("XX001");
     pub const DEPENDENT_OBJECTS: SqlState = SqlState::new("2BP01");
     pub const OBJECT_NOT_IN_PREREQUISITE_STATE: SqlState = SqlState::new("55000");
     pub const QUERY_CANCELED: SqlState = SqlState::new("57014");

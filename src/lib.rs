@@ -8,6 +8,7 @@ pub mod copy;
 pub mod ddl;
 pub mod error;
 pub mod maintenance;
+pub mod merge;
 pub mod pg;
 pub mod plan;
 pub mod pool;
@@ -21,6 +22,7 @@ pgrx::extension_sql_file!("../sql/catalog.sql", name = "catalog", bootstrap);
 pgrx::extension_sql_file!("../sql/node.sql", name = "node", requires = ["catalog"]);
 pgrx::extension_sql_file!("../sql/pool.sql", name = "pool", requires = ["catalog"]);
 pgrx::extension_sql_file!("../sql/transaction.sql", name = "transaction", requires = ["catalog"]);
+pgrx::extension_sql_file!("../sql/aggregate.sql", name = "aggregate", requires = ["catalog"]);
 pgrx::extension_sql_file!("../sql/table.sql", name = "table", requires = ["catalog"]);
 
 #[pgrx::pg_guard]

@@ -79,3 +79,6 @@ run 'join with reference table GROUP BY its name' \
     "SELECT p.name, count(*), sum(e.amount) FROM entries e JOIN places p USING (place) GROUP BY p.name"
 run 'filtered count, min, max (6 % of rows)' \
     "SELECT count(*), min(amount), max(amount) FROM entries WHERE place < 6"
+run 'ORDER BY not indexed, all rows' "SELECT id, amount FROM entries ORDER BY amount, id"
+run 'deviations GROUP BY few values' \
+    "SELECT class, stddev(amount), variance(place), count(*) FROM entries GROUP BY class"

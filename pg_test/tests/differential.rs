@@ -5,16 +5,25 @@
 //! cargo test -p pg_test --test differential -- joins             one file, each cluster
 //! cargo test -p pg_test --test differential -- joins::3          one file, three nodes
 //! cargo test -p pg_test --test differential -- ::2               all files, two nodes
+//! cargo test -p pg_test --test differential -- without           with each kind of pushdown switched off
 //! ```
+//!
+//! With a kind of pushdown switched off, on two nodes, the answers are the same too: the files about pushdown always, all
+//! files and random statements in the long tests.
 //!
 //! See `pg_test/cases/README.md` for running against servers of your own.
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use pg_test::cases::random;
+use pg_test::cases::report::Report;
 use pg_test::cases::servers::{Running, case_folder, node_counts, start};
 use pg_test::cases::suite::Suite;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
+
+/// The planner's switches: each by itself, and the first for all.
+const SWITCHES: [&str; 4] =
+    ["enable_pushdown", "enable_join_pushdown", "enable_aggregate_pushdown", "enable_sort_pushdown"];
 
 /// A cluster with its suite; started by the first test that needs it.
 #[derive(Default)]
@@ -49,9 +58,17 @@ fn main() -> ExitCode {
             trials.push(Trial::test(name, move || run(&file, nodes, &shared)));
         }
     }
+    let switched: Arc<Mutex<Shared>> = Arc::default();
+    for switch in SWITCHES {
+        let (few, all) = (Arc::clone(&switched), Arc::clone(&switched));
+        trials.push(Trial::test(format!("without_{switch}"), move || run_without(switch, false, &few)));
+        let long = Trial::test(format!("without_{switch}_all"), move || run_without(switch, true, &all));
+        trials.push(long.with_ignored_flag(true));
+    }
     let conclusion = libtest_mimic::run(&arguments, trials);
     // Statics and leaked threads would keep the servers: stop them here.
     drop(clusters);
+    drop(switched);
     conclusion.exit_code()
 }
 
@@ -91,4 +108,22 @@ fn run_random(nodes: usize, count: usize, shared: &Mutex<Shared>) -> Result<(), 
         return Ok(());
     }
     Err(report.to_string().into())
+}
+
+/// The files about pushdown, or all and random statements, with a setting of the planner off.
+fn run_without(switch: &str, all: bool, shared: &Mutex<Shared>) -> Result<(), Failed> {
+    let mut shared = shared.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    shared.suite(2)?;
+    let Some((suite, running)) = shared.suite.as_mut() else { return Ok(()) };
+    let Some(cluster) = &running.cluster else { return Ok(()) };
+    let settings = format!("ALTER DATABASE app RESET ALL; ALTER DATABASE app SET sharding.{switch} = off");
+    cluster.client().batch_execute(&settings).map_err(|error| error.to_string())?;
+    let files = case_files().into_iter().filter(|file| all || file.starts_with("pushdown_"));
+    let mut reports: Vec<Report> = files.map(|file| suite.run_file(&file)).collect();
+    if all {
+        reports.push(random::run(suite, random::seed() * 10 + 4, 300));
+    }
+    let failed: Vec<String> =
+        reports.iter().filter(|report| !report.differences.is_empty()).map(Report::to_string).collect();
+    if failed.is_empty() { Ok(()) } else { Err(failed.concat().into()) }
 }

@@ -165,7 +165,10 @@ fn what_can_be_split_runs_on_the_nodes() {
         ("SELECT count(*) FROM t", &["Aggregate", "SELECT count(*)"]),
         ("SELECT v, avg(id) FROM t GROUP BY v", &["Group Key: t.v", "sum(id)", "count(id)", "GROUP BY v"]),
         ("SELECT id, string_agg(w, ',') FROM t GROUP BY id", &["string_agg(w", "GROUP BY id"]),
-        ("SELECT id FROM t ORDER BY w, id LIMIT 3 OFFSET 2", &["Limit", "Sort", "ORDER BY w, id", "LIMIT '5'"]),
+        (
+            "SELECT id FROM t ORDER BY w, id LIMIT 3 OFFSET 2",
+            &["Limit", "Merge Key: t.w, t.id", "ORDER BY w, id", "LIMIT '5'"],
+        ),
         ("SELECT DISTINCT v FROM t", &["SELECT DISTINCT v"]),
         ("SELECT count(DISTINCT id) FROM t", &["count(DISTINCT id)"]),
         ("SELECT count(DISTINCT w) FROM t", &["GROUP BY w"]),
@@ -177,7 +180,10 @@ fn what_can_be_split_runs_on_the_nodes() {
         ("SELECT max(x.c) FROM (SELECT t_id, count(*) AS c FROM u GROUP BY t_id) x", &["max(", "GROUP BY u.t_id"]),
         ("SELECT t_id, rank() OVER (PARTITION BY t_id ORDER BY n) FROM u", &["rank() OVER"]),
         ("SELECT id FROM t UNION SELECT t_id FROM u", &["UNION"]),
-        ("SELECT stddev(u.n) FROM t JOIN u ON u.t_id = t.id", &["Aggregate", "JOIN"]),
+        ("SELECT stddev(u.n) FROM t JOIN u ON u.t_id = t.id", &["Aggregate", "JOIN", "sum", "count(u.n)"]),
+        ("SELECT v, stddev(id), string_agg(w, ',') FROM t GROUP BY v", &["count(", "string_agg("]),
+        ("SELECT corr(id, v) FROM t", &["regr_sxy(", "regr_count("]),
+        ("SELECT v, array_agg(w) FROM t GROUP BY ROLLUP (v)", &["array_agg("]),
     ];
     for (sql, parts) in pushed {
         let text = explain(&mut here, "COSTS OFF", sql);
@@ -196,8 +202,7 @@ fn what_cannot_be_split_says_why() {
         ("SELECT r.id FROM r LEFT JOIN u ON u.n = r.id", "keeps rows of a reference table"),
         ("SELECT id FROM r WHERE NOT EXISTS (SELECT 1 FROM u WHERE u.n = r.id)", "reads a distributed table"),
         ("SELECT id FROM t WHERE id NOT IN (SELECT t_id FROM u)", "another shard key"),
-        ("SELECT stddev(id) FROM t", "\"stddev\" cannot be split"),
-        ("SELECT v, rank() OVER (PARTITION BY v) FROM t", "not partitioned by the shard key"),
+        ("SELECT json_agg(id) FROM t", "\"json_agg\" cannot be split"),
         ("SELECT t.id FROM t, local l WHERE l.id = t.id", "only on the coordinator"),
         ("SELECT id, random() FROM t", "volatile"),
         ("SELECT id FROM t FOR UPDATE", "locks"),
@@ -223,8 +228,30 @@ fn each_kind_of_pushdown_can_be_switched_off() {
         here.batch_execute(&format!("RESET sharding.{setting}")).unwrap();
     }
     here.batch_execute("SET sharding.enable_sort_pushdown = off").unwrap();
-    let text = explain(&mut here, "COSTS OFF", "SELECT id FROM t ORDER BY w LIMIT 3");
-    assert!(!text.contains("ORDER BY"), "{text}");
+    for sql in ["SELECT id FROM t ORDER BY w LIMIT 3", "SELECT id FROM t ORDER BY w"] {
+        let text = explain(&mut here, "COSTS OFF", sql);
+        assert!(!text.contains("ORDER BY") && !text.contains("Merge Key") && text.contains("Sort"), "{text}");
+    }
+}
+
+#[test]
+fn what_the_nodes_have_sorted_is_merged() {
+    let (_cluster, mut here) = start_joined();
+    here.batch_execute("ANALYZE t").unwrap();
+    for (sql, key) in [
+        ("SELECT id, w FROM t ORDER BY id", "Merge Key: t.id\n"),
+        ("SELECT * FROM t ORDER BY v DESC, w NULLS FIRST", "Merge Key: t.v DESC, t.w NULLS FIRST\n"),
+        ("SELECT w, v FROM t ORDER BY v DESC NULLS LAST LIMIT 5", "Merge Key: t.v DESC NULLS LAST\n"),
+        ("SELECT DISTINCT ON (v) v, w FROM t ORDER BY v, w", "Merge Key: t.v, t.w\n"),
+        ("SELECT t.id, u.n FROM t JOIN u ON u.t_id = t.id ORDER BY u.n, t.id", "Merge Key: u.n, t.id\n"),
+        ("SELECT t_id, count(*) FROM u GROUP BY t_id ORDER BY count(*) DESC", "Merge Key: count(*) DESC\n"),
+    ] {
+        let text = explain(&mut here, "COSTS OFF", sql);
+        assert!(text.contains(key) && !text.contains("Sort"), "{sql}\n{text}");
+    }
+    let text = explain(&mut here, "COSTS OFF, VERBOSE", "SELECT id, rank() OVER (ORDER BY w) FROM t");
+    contains_all(&text, &["WindowAgg", "Merge Key: t.w", "Not Pushed Down Because", "partitioned by the shard key"]);
+    assert!(!text.contains("Sort"), "{text}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What EXPLAIN says of a scan: tier, table, nodes, remote SQL; with ANALYZE the rows and time of each task.
 
+use crate::pg::merge;
 use crate::pg::scan::Scan;
 use crate::pg::tuple;
 use crate::plan::remote::{Target, Tier};
@@ -41,6 +42,9 @@ pub unsafe fn scan(scan: &mut Scan, es: *mut pg_sys::ExplainState) {
         text(es, c"Nodes", &nodes);
         text(es, c"Shards", &shards);
         let statement = scan.text_for(scan.shards_for_explain().as_deref());
+        if !scan.plan.merge.is_empty() {
+            text(es, c"Merge Key", &merge::describe(scan, es));
+        }
         text(es, c"Remote SQL", statement.sql.trim());
         if (*es).verbose
             && let Some(reason) = scan.plan.reason.clone()

@@ -245,6 +245,7 @@ unsafe fn make_plan(
             target,
             effect,
             columns,
+            merge: Vec::new(),
             relation: table,
             few_rows: false,
             sets_tag: false,

@@ -80,6 +80,7 @@ impl Scan {
                 && plan_state.instrument.is_null()
                 && (*self.estate()).es_junkFilter.is_null()
                 && !self.keeps_rows()
+                && self.merge_keys_survive_text()
                 && pg_sys::pg_get_client_encoding() == pg_sys::GetDatabaseEncoding()
                 && self.plan.columns.iter().enumerate().all(|(i, source)| *source == Source::Remote(i));
             if !is_plain || run_to_client(self.node).is_none() {

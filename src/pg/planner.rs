@@ -12,7 +12,7 @@ use crate::catalog::{ClusterMap, TableId};
 use crate::error::Result;
 use crate::pg::guard::{boundary, guarded};
 use crate::pg::tree::{self, Visit, each, items};
-use crate::pg::{catalog_cache, compat, finish, hooks, pushdown, route};
+use crate::pg::{catalog_cache, compat, finish, hooks, pushdown, route, scan};
 use pgrx::pg_sys;
 use std::cell::{Cell, RefCell};
 use std::ffi::{c_char, c_int};
@@ -222,7 +222,31 @@ unsafe fn plan(
         let conflicts = finish::prepare(query, map)?;
         let planned = boundary(|| hooks::next_planner(query, text, options, params));
         finish::finish(planned, map, &conflicts)?;
+        if options as u32 & pg_sys::CURSOR_OPT_FAST_PLAN != 0
+            && options as u32 & pg_sys::CURSOR_OPT_NO_SCROLL == 0
+            && merges_at_the_end((*planned).planTree)
+        {
+            // A cursor over a Sort may move backward without being told so.
+            (*planned).planTree = pg_sys::materialize_finished_plan((*planned).planTree);
+        }
         Ok(planned)
+    }
+}
+
+/// Whether a plan's rows are those of a merge, maybe fewer of them.
+unsafe fn merges_at_the_end(plan: *mut pg_sys::Plan) -> bool {
+    // SAFETY: reads a finished plan.
+    unsafe {
+        let plan = plan.cast::<tree::Node>();
+        match tree::tag(plan) {
+            Some(pg_sys::NodeTag::T_Limit) => merges_at_the_end((*plan.cast::<pg_sys::Plan>()).lefttree),
+            Some(pg_sys::NodeTag::T_SubqueryScan) => merges_at_the_end((*plan.cast::<pg_sys::SubqueryScan>()).subplan),
+            Some(pg_sys::NodeTag::T_ForeignScan) => {
+                let scan = plan.cast::<pg_sys::ForeignScan>();
+                scan::is_ours(scan) && scan::plan_of(scan).is_ok_and(|(remote, _)| !remote.merge.is_empty())
+            }
+            _ => false,
+        }
     }
 }
 

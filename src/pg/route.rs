@@ -108,6 +108,7 @@ pub unsafe fn plan(
             target: target.clone(),
             effect,
             columns: (0..outputs.len()).map(Source::Remote).collect(),
+            merge: Vec::new(),
             relation: target.table(),
             few_rows: false,
             sets_tag: (*query).canSetTag,

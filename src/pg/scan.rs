@@ -12,6 +12,7 @@ use crate::pg::codec::{Codec, TransmissionMode};
 use crate::pg::foreign_scan::has_executor_param;
 use crate::pg::guard::boundary;
 use crate::pg::kept_plan::{KeptPlan, Text};
+use crate::pg::merge::Merging;
 use crate::pg::pass_through::Passing;
 use crate::pg::session::{Access, Fetch, Param, Row, Statement, Stream, wait_any};
 use crate::pg::{catalog_cache, consistent, hash, readers, slot, tree, tuple};
@@ -51,17 +52,18 @@ pub struct Scan {
     parameters: Vec<(*mut pg_sys::ExprState, Codec, pg_sys::Oid)>,
     reads_executor_params: bool,
     request: Option<Request>,
-    streams: Vec<Stream>,
+    pub(super) streams: Vec<Stream>,
+    pub(super) merging: Option<Merging>,
     /// The stream that the last row came from.
     current: usize,
-    room: Room,
+    pub(super) room: Room,
     pub(super) passing: Option<Passing>,
     opened: bool,
     started: Option<Instant>,
     pub reports: Vec<TaskReport>,
     rescanned: bool,
-    store: *mut pg_sys::Tuplestorestate,
-    scratch: *mut pg_sys::TupleTableSlot,
+    pub(super) store: *mut pg_sys::Tuplestorestate,
+    pub(super) scratch: *mut pg_sys::TupleTableSlot,
 }
 
 impl Scan {
@@ -113,6 +115,7 @@ impl Scan {
                 reads_executor_params,
                 request: None,
                 streams: Vec::new(),
+                merging: None,
                 current: 0,
                 room: Room::default(),
                 passing: None,
@@ -383,58 +386,8 @@ impl Scan {
         }
     }
 
-    unsafe fn next_stored(&mut self, slot: *mut pg_sys::TupleTableSlot) -> Result<()> {
-        // SAFETY: the store lives in the query's memory; the slot is minimal-tuple compatible.
-        unsafe {
-            if self.store.is_null() {
-                let old = pg_sys::MemoryContextSwitchTo((*self.estate()).es_query_cxt);
-                self.store = pg_sys::tuplestore_begin_heap(false, false, pg_sys::work_mem);
-                pg_sys::tuplestore_set_eflags(self.store, pg_sys::EXEC_FLAG_REWIND as i32);
-                let context = pg_sys::AllocSetContextCreateExtended(
-                    (*self.estate()).es_query_cxt,
-                    c"sharding rows".as_ptr(),
-                    0,
-                    8 * 1024,
-                    1024 * 1024,
-                );
-                pg_sys::MemoryContextSwitchTo(context);
-                while self.next_row(slot)? {
-                    let store = self.store;
-                    boundary(|| pg_sys::tuplestore_puttupleslot(store, slot));
-                    slot::clear(slot);
-                    pg_sys::MemoryContextReset(context);
-                }
-                pg_sys::MemoryContextSwitchTo(old);
-                pg_sys::MemoryContextDelete(context);
-            }
-            let scratch = self.scratch_slot();
-            let store = self.store;
-            if boundary(|| pg_sys::tuplestore_gettupleslot(store, true, false, scratch)) {
-                slot::copy(slot, scratch);
-                // A row read from disk is in the caller's memory, which is reset before the next one.
-                slot::clear(scratch);
-            }
-            Ok(())
-        }
-    }
-
-    /// A minimal-tuple slot of the scan's row type, made when first needed.
-    unsafe fn scratch_slot(&mut self) -> *mut pg_sys::TupleTableSlot {
-        // SAFETY: the slot is in the executor's tuple table, which the executor frees.
-        unsafe {
-            if self.scratch.is_null() {
-                let desc = (*(*self.node).ss.ss_ScanTupleSlot).tts_tupleDescriptor;
-                let old = pg_sys::MemoryContextSwitchTo((*self.estate()).es_query_cxt);
-                self.scratch =
-                    pg_sys::ExecInitExtraTupleSlot(self.estate(), desc, &raw const pg_sys::TTSOpsMinimalTuple);
-                pg_sys::MemoryContextSwitchTo(old);
-            }
-            self.scratch
-        }
-    }
-
     /// Stores the next row from any node; `false` at the end.
-    unsafe fn next_row(&mut self, slot: *mut pg_sys::TupleTableSlot) -> Result<bool> {
+    pub(super) unsafe fn next_row(&mut self, slot: *mut pg_sys::TupleTableSlot) -> Result<bool> {
         // SAFETY: values are allocated in the current (per-tuple) memory context.
         unsafe {
             let Some(body) = self.fetch()? else { return Ok(false) };
@@ -452,21 +405,19 @@ impl Scan {
             if !self.opened {
                 self.open()?;
             }
+            if !self.plan.merge.is_empty() {
+                return self.fetch_in_order();
+            }
             while !self.streams.is_empty() {
                 // As long as one has rows, they come from there.
                 if self.streams.len() > 1 && !self.streams.get(self.current).is_some_and(Stream::ready) {
                     self.current = wait_any(&mut self.streams.iter_mut().collect::<Vec<_>>())?;
                 }
                 let i = self.current.min(self.streams.len() - 1);
-                if let Some(row) = self.streams[i].next_body()? {
-                    let node = self.streams[i].node();
-                    if let Some(report) = self.reports.iter_mut().find(|r| r.node == node) {
-                        report.rows += 1;
-                    }
+                if let Some(row) = self.next_of(i)? {
                     return Ok(Some(row));
                 }
-                let stream = self.streams.remove(i);
-                self.finished(&stream);
+                self.streams.remove(i);
             }
             Ok(None)
         }
@@ -477,20 +428,29 @@ impl Scan {
         self.rescanned
     }
 
-    unsafe fn finished(&mut self, stream: &Stream) {
-        // SAFETY: the executor state lives.
-        unsafe {
-            let counts = matches!(self.plan.effect, Effect::Write { .. });
-            if counts && self.plan.sets_tag {
-                (*self.estate()).es_processed += stream.rows_affected();
+    /// The next row of one node; at its end, what it did is noted.
+    pub(super) unsafe fn next_of(&mut self, stream: usize) -> Result<Option<Bytes>> {
+        let stream = &mut self.streams[stream];
+        let row = stream.next_body()?;
+        let report = self.reports.iter_mut().find(|r| r.node == stream.node());
+        if row.is_some() {
+            if let Some(report) = report {
+                report.rows += 1;
             }
-            if let Some(report) = self.reports.iter_mut().find(|r| r.node == stream.node()) {
-                report.elapsed = self.started.map_or(Duration::ZERO, |s| s.elapsed());
-                if counts {
-                    report.rows = stream.rows_affected();
-                }
+            return Ok(row);
+        }
+        let counts = matches!(self.plan.effect, Effect::Write { .. });
+        if let Some(report) = report {
+            report.elapsed = self.started.map_or(Duration::ZERO, |s| s.elapsed());
+            if counts {
+                report.rows = stream.rows_affected();
             }
         }
+        if counts && self.plan.sets_tag {
+            // SAFETY: the executor state lives while it runs the scan.
+            unsafe { (*(*self.node).ss.ps.state).es_processed += stream.rows_affected() };
+        }
+        Ok(None)
     }
 
     unsafe fn store_row(&mut self, row: &Row, slot: *mut pg_sys::TupleTableSlot) -> Result<()> {
@@ -559,15 +519,20 @@ impl Scan {
                 pg_sys::tuplestore_end(self.store);
                 self.store = ptr::null_mut();
             }
-            self.streams.clear();
+            self.close();
             self.request = None;
             self.opened = false;
         }
     }
 
+    fn close(&mut self) {
+        self.merging = None;
+        self.streams.clear();
+    }
+
     /// Ends the scan: portals are closed, the store is freed.
     pub unsafe fn end(&mut self) {
-        self.streams.clear();
+        self.close();
         if !self.store.is_null() {
             // SAFETY: the store was made by this scan.
             unsafe { pg_sys::tuplestore_end(self.store) };

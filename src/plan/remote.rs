@@ -46,6 +46,17 @@ pub enum Source {
     WholeRow { first: usize },
 }
 
+/// A column by which the rows of each node are sorted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MergeKey {
+    /// 0-based, of the remote result.
+    pub column: usize,
+    /// OIDs of the ordering operator and of the collation (0: none).
+    pub operator: u32,
+    pub collation: u32,
+    pub nulls_first: bool,
+}
+
 /// How rows are locked on the node while they are read, and what the statement does there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Effect {
@@ -96,6 +107,8 @@ pub struct RemotePlan {
     pub target: Target,
     pub effect: Effect,
     pub columns: Vec<Source>,
+    /// Each node sends its rows in this order, and so they are handed on; empty if in any.
+    pub merge: Vec<MergeKey>,
     /// The relation whose row type a whole-row column has.
     pub relation: TableId,
     /// Few rows are expected: they are asked for at once, which lets a node use parallel workers.
@@ -133,6 +146,7 @@ mod tests {
             target: Target::Key { table: TableId(7), parameter: 0 },
             effect: Effect::Read { alone: true, snapshot: true },
             columns: vec![Source::Remote(0), Source::TableOid],
+            merge: vec![MergeKey { column: 0, operator: 97, collation: 0, nulls_first: false }],
             relation: TableId(7),
             few_rows: false,
             sets_tag: true,

@@ -8,16 +8,20 @@
 //! | `min(x)`, `bool_and(x)`, ... | the same | the same |
 //! | `any(DISTINCT x)` | `GROUP BY ..., x` | `any(DISTINCT x)` |
 //! | `count(DISTINCT key)` | `count(DISTINCT key)` | as `count` |
+//! | `variance(x)`, `corr(y, x)`, ... | [`super::statistics`] | |
+//! | `string_agg(x, ',')`, `array_agg(x)`, ... | [`super::collect`] | |
 //!
 //! The answers are Postgres's own to the digit: `avg` of numbers is a division of numerics there too,
 //! with the scale that `select_div_scale` (numeric.c) gives to the same operands; sums of floats are
-//! added up in another order, as its parallel aggregation does. Aggregates that are not in the table
-//! (`stddev`, whose square root takes its scale from inside; `string_agg`, whose order is that of the
-//! rows) are computed here of the rows.
+//! added up in another order, as its parallel aggregation does. Aggregates that are not in the table (those with
+//! an ORDER BY, `percentile_cont`, `json_agg`) are computed here, of the rows.
 
+use super::build::{call, cast, or_zero, same, to_int8, total};
+use super::collect;
 use super::columns::Columns;
 use super::shape;
-use crate::pg::tree::{self, Node, items, list_of};
+use super::statistics;
+use crate::pg::tree::{self, Node, items};
 use pgrx::pg_sys;
 use std::ptr;
 
@@ -27,21 +31,38 @@ const SUM_FLOAT8: u32 = 2111;
 const SUM_INTERVAL: u32 = 2113;
 const SUM_NUMERIC: u32 = 2114;
 const COUNT_ANY: u32 = 2147;
-const INT8_OF_NUMERIC: u32 = 1779;
 const FLOAT8_OF_NUMERIC: u32 = 1746;
 const FLOAT8_OF_FLOAT4: u32 = 311;
-const NUMERIC_OF_INT8: u32 = 1781;
 const NUMERIC_DIV: u32 = 1727;
 const FLOAT8_DIV: u32 = 217;
 const INTERVAL_DIV: u32 = 1326;
 
+/// What is known of the rows that are aggregated.
+pub struct Rows<'a> {
+    /// Whether an expression is the shard key of its row.
+    pub is_key: &'a dyn Fn(*mut Node) -> bool,
+    /// They come from a subquery that sorts.
+    pub are_sorted: bool,
+}
+
+/// Aggregates whose partial results over disjoint sets add up to that of their union.
+const ADDITIVE: [&str; 11] =
+    ["count", "sum", "avg", "min", "max", "bool_and", "bool_or", "every", "bit_and", "bit_or", "bit_xor"];
+
+/// Whether an aggregate with DISTINCT is computed on each node, where it is of the shard key.
+pub unsafe fn splits_distinct(agg: *mut pg_sys::Aggref) -> bool {
+    // SAFETY: a look-up.
+    unsafe { shape::builtin_name((*agg).aggfnoid).is_some_and(|name| ADDITIVE.contains(&name.as_str())) }
+}
+
 /// What replaces an aggregate above the nodes, its partial ones being added to `columns`; `None` if
-/// it cannot be split. `is_key`: whether an expression is the shard key of its row.
-pub unsafe fn split(
-    agg: *mut pg_sys::Aggref,
-    columns: &mut Columns,
-    is_key: impl Fn(*mut Node) -> bool,
-) -> Option<*mut Node> {
+/// it cannot be split.
+pub unsafe fn split(agg: *mut pg_sys::Aggref, columns: &mut Columns, rows: &Rows) -> Option<*mut Node> {
+    // SAFETY: what is made has nodes in several places; the copy has not.
+    unsafe { replacement(agg, columns, rows).map(|node| tree::copy(node)) }
+}
+
+unsafe fn replacement(agg: *mut pg_sys::Aggref, columns: &mut Columns, rows: &Rows) -> Option<*mut Node> {
     // SAFETY: an analyzed aggregate of the query itself; all nodes are made in the planner's context.
     unsafe {
         if (*agg).aggkind as u8 != b'n' || !(*agg).aggdirectargs.is_null() {
@@ -52,7 +73,7 @@ pub unsafe fn split(
             .filter(|t| !(**t).resjunk)
             .map(|t| (*t).expr.cast())
             .collect();
-        let of_the_key = arguments.len() == 1 && is_key(arguments[0]);
+        let of_the_key = arguments.len() == 1 && splits_distinct(agg) && (rows.is_key)(arguments[0]);
         if !(*agg).aggdistinct.is_null() && !of_the_key {
             return distinct(agg, columns);
         }
@@ -63,7 +84,7 @@ pub unsafe fn split(
         let argument = arguments.first().map_or(pg_sys::InvalidOid, |a| pg_sys::exprType(*a));
         let declared = tree::oids((*agg).aggargtypes).first().copied().unwrap_or(pg_sys::InvalidOid);
         match name.as_str() {
-            "count" => {
+            "count" | "regr_count" => {
                 let count = columns.partial(tree::copy(agg).cast());
                 Some(to_int8(or_zero(total(SUM_INT8, count))))
             }
@@ -82,7 +103,8 @@ pub unsafe fn split(
                 let partial = columns.partial(tree::copy(agg).cast());
                 Some(same(agg, partial))
             }
-            _ => None,
+            _ => statistics::split(agg, &name, &arguments, columns)
+                .or_else(|| collect::split(agg, &name, &arguments, rows.are_sorted, columns)),
         }
     }
 }
@@ -122,7 +144,7 @@ unsafe fn average(agg: *mut pg_sys::Aggref, declared: pg_sys::Oid, columns: &mut
         if declared == pg_sys::FLOAT4OID {
             (*sum).aggargtypes = pg_sys::lappend_oid(ptr::null_mut(), pg_sys::FLOAT8OID);
             for entry in items::<pg_sys::TargetEntry>((*sum).args) {
-                (*entry).expr = call(FLOAT8_OF_FLOAT4, pg_sys::FLOAT8OID, &[(*entry).expr.cast()]).cast();
+                (*entry).expr = cast(FLOAT8_OF_FLOAT4, pg_sys::FLOAT8OID, (*entry).expr.cast()).cast();
             }
             if !(*sum).aggdistinct.is_null() {
                 return None;
@@ -144,71 +166,5 @@ unsafe fn average(agg: *mut pg_sys::Aggref, declared: pg_sys::Oid, columns: &mut
             }
             _ => call(NUMERIC_DIV, pg_sys::NUMERICOID, &[sum, count]),
         })
-    }
-}
-
-/// The same aggregate over its partial results.
-unsafe fn same(agg: *mut pg_sys::Aggref, partial: *mut pg_sys::Var) -> *mut Node {
-    // SAFETY: as above.
-    unsafe {
-        let last = tree::copy(agg);
-        (*last).args = list_of([pg_sys::makeTargetEntry(partial.cast(), 1, ptr::null_mut(), false)]);
-        (*last).aggargtypes = pg_sys::lappend_oid(ptr::null_mut(), (*partial).vartype);
-        (*last).aggfilter = ptr::null_mut();
-        (*last).aggdistinct = ptr::null_mut();
-        last.cast()
-    }
-}
-
-/// One of the sums, over partial results.
-unsafe fn total(function: u32, partial: *mut pg_sys::Var) -> *mut Node {
-    // SAFETY: as above.
-    unsafe {
-        let agg = tree::make::<pg_sys::Aggref>(pg_sys::NodeTag::T_Aggref);
-        (*agg).aggfnoid = pg_sys::Oid::from(function);
-        (*agg).aggtype = pg_sys::get_func_rettype((*agg).aggfnoid);
-        (*agg).aggargtypes = pg_sys::lappend_oid(ptr::null_mut(), (*partial).vartype);
-        (*agg).args = list_of([pg_sys::makeTargetEntry(partial.cast(), 1, ptr::null_mut(), false)]);
-        (*agg).aggkind = b'n' as _;
-        (*agg).aggsplit = pg_sys::AggSplit::AGGSPLIT_SIMPLE;
-        (*agg).aggno = -1;
-        (*agg).aggtransno = -1;
-        (*agg).location = -1;
-        agg.cast()
-    }
-}
-
-unsafe fn call(function: u32, result: pg_sys::Oid, arguments: &[*mut Node]) -> *mut Node {
-    // SAFETY: makeFuncExpr copies nothing; the list is fresh.
-    unsafe {
-        pg_sys::makeFuncExpr(
-            pg_sys::Oid::from(function),
-            result,
-            list_of(arguments.iter().copied()),
-            pg_sys::InvalidOid,
-            pg_sys::InvalidOid,
-            pg_sys::CoercionForm::COERCE_EXPLICIT_CALL,
-        )
-        .cast()
-    }
-}
-
-unsafe fn to_int8(numeric: *mut Node) -> *mut Node {
-    // SAFETY: as `call`.
-    unsafe { call(INT8_OF_NUMERIC, pg_sys::INT8OID, &[numeric]) }
-}
-
-/// `coalesce(numeric, 0)`: the nodes may send no row at all.
-unsafe fn or_zero(numeric: *mut Node) -> *mut Node {
-    // SAFETY: as `call`.
-    unsafe {
-        let zero =
-            pg_sys::makeConst(pg_sys::INT8OID, -1, pg_sys::InvalidOid, 8, pg_sys::Datum::from(0i64), false, true);
-        let zero = call(NUMERIC_OF_INT8, pg_sys::NUMERICOID, &[zero.cast()]);
-        let either = tree::make::<pg_sys::CoalesceExpr>(pg_sys::NodeTag::T_CoalesceExpr);
-        (*either).coalescetype = pg_sys::NUMERICOID;
-        (*either).args = list_of([numeric, zero]);
-        (*either).location = -1;
-        either.cast()
     }
 }

@@ -22,6 +22,11 @@ impl Columns {
         self.entries.is_empty()
     }
 
+    /// Whether the rows are all different from each other.
+    pub fn are_all_grouped(&self) -> bool {
+        self.entries.iter().all(|c| c.group.is_some())
+    }
+
     /// A grouping expression of the query itself.
     pub unsafe fn group_as(&mut self, expr: *mut Node, clause: *mut pg_sys::SortGroupClause) {
         // SAFETY: nodes of the query are copied.

@@ -9,7 +9,8 @@
 //! ```
 //!
 //! - `place`: is each row of the answer on one node? (the rules: [`crate::plan::pushdown`])
-//! - `split`: the nodes' query and the one above; `aggregate`, `columns`
+//! - `split`: the nodes' query and the one above; `columns`, `aggregate` (`statistics`, `collect`, `distinct`, `build`)
+//! - `order`: what the nodes sort by, for the coordinator to merge
 //! - `insert_select`: INSERT ... SELECT as a whole
 //! - `stand_in`: how the planner sees the former
 //!
@@ -18,12 +19,17 @@
 //! with what is around them. A query that is not pushed down at all says why (EXPLAIN VERBOSE).
 
 mod aggregate;
+mod build;
+mod collect;
 mod columns;
+mod distinct;
 pub mod insert_select;
+mod order;
 mod place;
 mod shape;
 mod split;
 mod stand_in;
+mod statistics;
 
 pub use stand_in::{is_marked, plan, replace_paths};
 
@@ -38,7 +44,8 @@ use crate::pg::query_tree::{deterministic, is_simple, strip_relabel};
 use crate::pg::shippable::{self, Vocabulary};
 use crate::pg::tree::{self, Node, Visit, items};
 use crate::plan::pushdown::Place;
-use crate::plan::remote::{Effect, RemotePlan, Target, Tier};
+use crate::plan::remote::{Effect, MergeKey, RemotePlan, Target, Tier};
+use order::Order;
 use pgrx::pg_sys;
 use place::{Block, Reading, Reason, Rows};
 use split::Halves;
@@ -55,6 +62,18 @@ pub struct Pushed {
     partial: bool,
     /// How many rows a node sends at most.
     limit: Option<f64>,
+    /// The statement with an order by which the rows can be merged.
+    sorted: Option<Sorted>,
+    /// Whether the planner sees other conditions than the nodes.
+    replaced: bool,
+}
+
+/// A statement whose rows come sorted.
+pub struct Sorted {
+    sql: String,
+    keys: Vec<MergeKey>,
+    /// There is no other: LIMIT needs the order.
+    only: bool,
 }
 
 /// A query with parts of it pushed down.
@@ -82,7 +101,7 @@ pub unsafe fn rewrite(query: *mut pg_sys::Query, map: &ClusterMap, tables: &Tabl
         for t in tables.distributed.iter().chain(&tables.reference) {
             rewriter.vocabulary.add_table(pg_sys::Oid::from(t.0));
         }
-        match rewriter.block(copy) {
+        match rewriter.block(copy, Level::Top) {
             Ok(outer) => Rewritten { query: outer, reason: None, _run: stand_in::Run::enter(rewriter.pushed) },
             Err(reason) => {
                 rewriter.parts(copy);
@@ -117,9 +136,17 @@ struct Rewriter<'a> {
     pushed: Vec<Rc<Pushed>>,
 }
 
+/// Where a query stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Level {
+    Top,
+    /// Conditions of a query around it may move into it.
+    Below,
+}
+
 impl Rewriter<'_> {
     /// What stands for the query if it is pushed down.
-    unsafe fn block(&mut self, query: *mut pg_sys::Query) -> Result<*mut pg_sys::Query, Reason> {
+    unsafe fn block(&mut self, query: *mut pg_sys::Query, level: Level) -> Result<*mut pg_sys::Query, Reason> {
         // SAFETY: a private copy of an analyzed query that looks at nothing outside.
         unsafe {
             let mut reading = Reading::new(self.map, &self.tables.distributed);
@@ -137,6 +164,10 @@ impl Rewriter<'_> {
             let distinct = !(*query).distinctClause.is_null();
             let groups = shape::groups(query);
             let mut why = None;
+            let is_sorted_below = shape::reads_one_that_sorts(query);
+            if is_sorted_below && !groups && !distinct && (*query).sortClause.is_null() && !(*query).hasWindowFuncs {
+                return Err("its subquery sorts".into());
+            }
             if (groups || distinct) && !gucs::AGGREGATE_PUSHDOWN.get() {
                 why = Some("sharding.enable_aggregate_pushdown is off".to_string());
             } else if (!groups || reading.completes_groups(query, &block)) && reading.completes_windows(query, &block) {
@@ -153,10 +184,23 @@ impl Rewriter<'_> {
                     Err(reason) => why = Some(reason),
                 }
             }
-            if joins {
-                return split::rows(query).and_then(|h| self.push(h, &reading, Some(&block), false));
+            if groups && is_sorted_below {
+                // What collects values does it in their order.
+                return Err(why.unwrap_or_else(|| "its subquery sorts".into()));
             }
-            Err(why.unwrap_or_else(|| "a window is not partitioned by the shard key".into()))
+            let why = why.unwrap_or_else(|| "a window is not partitioned by the shard key".into());
+            let halves = split::rows(query)?;
+            // Rows of one table are read as well by a plain scan, which the conditions of a query around it may
+            // narrow; unless they are of use sorted.
+            let is_worth_it = joins || level == Level::Top && gucs::SORT_PUSHDOWN.get() && order::of(&halves).is_some();
+            if !is_worth_it {
+                return Err(why);
+            }
+            let outer = self.push(halves, &reading, Some(&block), false)?;
+            if let Some(pushed) = self.pushed.last_mut().and_then(Rc::get_mut) {
+                pushed.plan.not_pushed = Some(why);
+            }
+            Ok(outer)
         }
     }
 
@@ -192,6 +236,7 @@ impl Rewriter<'_> {
         unsafe {
             let before = self.pushed.len();
             let (inner, values) = self.take_values(halves.inner);
+            let halves = Halves { inner, ..halves };
             for link in shape::own_sublinks(halves.outer) {
                 (*link).subselect = self.part((*link).subselect.cast()).cast();
             }
@@ -209,6 +254,8 @@ impl Rewriter<'_> {
                 self.pushed.truncate(before);
                 return Err(reason);
             }
+            let order = if gucs::SORT_PUSHDOWN.get() { order::of(&halves) } else { None };
+            let sorted = order.as_ref().and_then(|o| sorted(sent, o, &self.vocabulary));
             let count = parameters.expressions.len();
             let target = match block {
                 Some(block) => self.target(sent, table, reading, block, &mut parameters),
@@ -228,15 +275,19 @@ impl Rewriter<'_> {
                 target,
                 effect: Effect::Read { alone: false, snapshot: false },
                 columns: Vec::new(),
+                merge: Vec::new(),
                 relation: table,
                 few_rows: (*inner).hasAggs || !(*inner).groupClause.is_null() || limit.is_some(),
                 sets_tag: false,
                 reason: None,
                 not_pushed: None,
             };
-            let stand_in = stand_in::subquery(inner, self.pushed.len());
-            stand_in::put_below(halves.outer, stand_in);
-            self.pushed.push(Rc::new(Pushed { plan, expressions: parameters.expressions, values, partial, limit }));
+            let clauses = order.filter(|_| sorted.is_some()).map(|o| o.clauses);
+            let stand_in = stand_in::subquery(inner, self.pushed.len(), clauses);
+            stand_in::put_below(halves.bottom, stand_in);
+            let replaced = !values.is_empty() || stand_in::has_sublinks(inner);
+            let expressions = parameters.expressions;
+            self.pushed.push(Rc::new(Pushed { plan, expressions, values, partial, limit, sorted, replaced }));
             Ok(halves.outer)
         }
     }
@@ -343,7 +394,13 @@ impl Rewriter<'_> {
         unsafe {
             for rte in items::<pg_sys::RangeTblEntry>((*query).rtable) {
                 if (*rte).rtekind == pg_sys::RTEKind::RTE_SUBQUERY {
-                    (*rte).subquery = self.part((*rte).subquery);
+                    let sub = (*rte).subquery;
+                    let is_filtered = (*query).jointree.is_null() || !(*(*query).jointree).quals.is_null();
+                    (*rte).subquery = if is_simple(sub) && !(*sub).sortClause.is_null() && !is_filtered {
+                        self.whole(sub)
+                    } else {
+                        self.part(sub)
+                    };
                 }
             }
             for cte in items::<pg_sys::CommonTableExpr>((*query).cteList) {
@@ -362,10 +419,21 @@ impl Rewriter<'_> {
     unsafe fn part(&mut self, query: *mut pg_sys::Query) -> *mut pg_sys::Query {
         // SAFETY: as above.
         unsafe {
-            if !is_simple(query)
-                && shape::reads_distributed(query.cast(), self.map)
+            if is_simple(query) {
+                self.parts(query);
+                return query;
+            }
+            self.whole(query)
+        }
+    }
+
+    /// What stands for a subquery that is pushed down if it can be, else its parts.
+    unsafe fn whole(&mut self, query: *mut pg_sys::Query) -> *mut pg_sys::Query {
+        // SAFETY: as above.
+        unsafe {
+            if shape::reads_distributed(query.cast(), self.map)
                 && !shape::is_correlated(query)
-                && let Ok(outer) = self.block(query)
+                && let Ok(outer) = self.block(query, Level::Below)
             {
                 (*outer).canSetTag = (*query).canSetTag;
                 return outer;
@@ -373,6 +441,26 @@ impl Rewriter<'_> {
             self.parts(query);
             query
         }
+    }
+}
+
+/// The statement with its order; none if a node may not know an operator.
+unsafe fn sorted(sent: *mut pg_sys::Query, order: &Order, vocabulary: &Vocabulary) -> Option<Sorted> {
+    // SAFETY: a copy is changed.
+    unsafe {
+        if shippable::why_not(order.clauses.cast(), vocabulary).is_some() {
+            return None;
+        }
+        let only = !(*sent).sortClause.is_null();
+        let query = tree::copy(sent);
+        if !only {
+            (*query).sortClause = tree::copy(order.clauses);
+            let mut entries = items::<pg_sys::TargetEntry>((*query).targetList);
+            for (clause, key) in items::<pg_sys::SortGroupClause>((*query).sortClause).into_iter().zip(&order.keys) {
+                (*entries[key.column]).ressortgroupref = (*clause).tleSortGroupRef;
+            }
+        }
+        Some(Sorted { sql: print::query_text(query), keys: order.keys.clone(), only })
     }
 }
 

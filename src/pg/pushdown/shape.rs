@@ -16,6 +16,20 @@ pub unsafe fn groups(query: *const pg_sys::Query) -> bool {
     }
 }
 
+/// Whether a query's only source is a subquery that sorts its rows.
+pub unsafe fn reads_one_that_sorts(query: *const pg_sys::Query) -> bool {
+    // SAFETY: reads an analyzed query.
+    unsafe {
+        if (*query).jointree.is_null() {
+            return false;
+        }
+        let [source] = items::<Node>((*(*query).jointree).fromlist)[..] else { return false };
+        let Some(reference) = node_as!(source, T_RangeTblRef) else { return false };
+        let rte = tree::entry((*query).rtable, (*reference.cast::<pg_sys::RangeTblRef>()).rtindex as u32);
+        (*rte).rtekind == pg_sys::RTEKind::RTE_SUBQUERY && !(*(*rte).subquery).sortClause.is_null()
+    }
+}
+
 /// The target entry that a sort or group clause names.
 pub unsafe fn entry_of(query: *const pg_sys::Query, reference: u32) -> Option<*mut pg_sys::TargetEntry> {
     // SAFETY: as above.

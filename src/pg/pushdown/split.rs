@@ -13,7 +13,9 @@
 //! - [`rows`]: the nodes join and filter, everything else is above.
 
 use super::aggregate;
+use super::collect;
 use super::columns::{Columns, var_of};
+use super::distinct;
 use super::place::Reason;
 use super::shape;
 use crate::node_as;
@@ -22,10 +24,12 @@ use crate::pg::tree::{self, Change, Node, Visit, items, list_of};
 use pgrx::pg_sys;
 use std::ptr;
 
-/// The nodes' query and the one above; the latter lacks its range table yet.
+/// The nodes' query and the one above.
 pub struct Halves {
     pub inner: *mut pg_sys::Query,
     pub outer: *mut pg_sys::Query,
+    /// The query that reads the nodes' rows, the outer one or a subquery of it; it lacks its range table yet.
+    pub bottom: *mut pg_sys::Query,
 }
 
 /// Far from overflow: LIMIT and OFFSET are added up.
@@ -63,7 +67,7 @@ pub unsafe fn whole(query: *mut pg_sys::Query, repeats_distinct: bool, sorts: bo
         if (!limited || (*inner).limitCount.is_null()) && !orders_duplicates {
             (*inner).sortClause = ptr::null_mut();
         }
-        Halves { inner, outer }
+        Halves { inner, outer, bottom: outer }
     }
 }
 
@@ -144,15 +148,20 @@ pub unsafe fn aggregated(query: *mut pg_sys::Query, is_key: impl Fn(*mut Node) -
         let grouped = columns.len();
         // The distinct keys of a group are counted on the nodes only if its rows are not grouped more
         // finely there, for the sake of another DISTINCT.
-        let finer = distinct_arguments(query).into_iter().any(|e| !is_key(e));
+        let distinct = distinct_aggregates(query);
+        let finer = distinct.iter().any(|agg| {
+            !aggregate::splits_distinct(*agg)
+                || items::<pg_sys::TargetEntry>((**agg).args).into_iter().any(|t| !is_key((*t).expr.cast()))
+        });
         let is_key = |e: *mut Node| !finer && is_key(e);
+        let rows = aggregate::Rows { is_key: &is_key, are_sorted: collect::reads_sorted(query) };
         let mut reason = None;
         let mut replace = |node: *mut Node| -> Change {
             if let Some(var) = columns.grouped(node, grouped) {
                 return Change::Replace(var.cast());
             }
             match (*node).type_ {
-                pg_sys::NodeTag::T_Aggref => match aggregate::split(node.cast(), &mut columns, is_key) {
+                pg_sys::NodeTag::T_Aggref => match aggregate::split(node.cast(), &mut columns, &rows) {
                     Some(last) => return Change::Replace(last),
                     None => {
                         let name = pg_sys::get_func_name((*node.cast::<pg_sys::Aggref>()).aggfnoid);
@@ -186,12 +195,14 @@ pub unsafe fn aggregated(query: *mut pg_sys::Query, is_key: impl Fn(*mut Node) -
             return Err("it has nothing to ask the nodes for".into());
         }
         finish_above(outer);
-        Ok(Halves { inner: below(query, &columns), outer })
+        let inner = below(query, &columns);
+        let bottom = if columns.are_all_grouped() { distinct::once(outer, inner) } else { None };
+        Ok(Halves { inner, outer, bottom: bottom.unwrap_or(outer) })
     }
 }
 
-/// What the query's own DISTINCT aggregates are over.
-unsafe fn distinct_arguments(query: *mut pg_sys::Query) -> Vec<*mut Node> {
+/// The query's own aggregates that have DISTINCT.
+unsafe fn distinct_aggregates(query: *mut pg_sys::Query) -> Vec<*mut pg_sys::Aggref> {
     let mut found = Vec::new();
     // SAFETY: a read-only walk; the aggregates of subqueries are not this query's.
     unsafe {
@@ -200,8 +211,7 @@ unsafe fn distinct_arguments(query: *mut pg_sys::Query) -> Vec<*mut Node> {
                 if let Some(agg) = node_as!(n, T_Aggref)
                     && !(*agg.cast::<pg_sys::Aggref>()).aggdistinct.is_null()
                 {
-                    let args = items::<pg_sys::TargetEntry>((*agg.cast::<pg_sys::Aggref>()).args);
-                    found.extend(args.into_iter().map(|t| (*t).expr.cast::<Node>()));
+                    found.push(agg.cast());
                 }
                 if (*n).type_ == pg_sys::NodeTag::T_Query { Visit::Skip } else { Visit::Deeper }
             });
@@ -241,7 +251,7 @@ pub unsafe fn rows(query: *mut pg_sys::Query) -> Result<Halves, Reason> {
             columns.partial(one.cast());
         }
         finish_above(outer);
-        Ok(Halves { inner: below(query, &columns), outer })
+        Ok(Halves { inner: below(query, &columns), outer, bottom: outer })
     }
 }
 

@@ -56,8 +56,12 @@ fn pushed(index: usize) -> Option<Rc<Pushed>> {
     PUSHED.with(|p| p.borrow().last().and_then(|run| run.get(index).cloned()))
 }
 
-/// The subquery for statement `index`, which runs `inner`.
-pub unsafe fn subquery(inner: *mut pg_sys::Query, index: usize) -> *mut pg_sys::Query {
+/// The subquery for statement `index`, which runs `inner`; `order`: what its rows can be sorted by.
+pub unsafe fn subquery(
+    inner: *mut pg_sys::Query,
+    index: usize,
+    order: Option<*mut pg_sys::List>,
+) -> *mut pg_sys::Query {
     // SAFETY: a copy is changed.
     unsafe {
         let dropped = sublinks_below(inner);
@@ -74,7 +78,7 @@ pub unsafe fn subquery(inner: *mut pg_sys::Query, index: usize) -> *mut pg_sys::
         for sub in dropped.into_iter().chain(ctes) {
             adopt_tables(sub, query);
         }
-        (*query).sortClause = ptr::null_mut();
+        (*query).sortClause = order.map_or(ptr::null_mut(), |clauses| tree::copy(clauses));
         (*query).limitCount = ptr::null_mut();
         (*query).limitOption = pg_sys::LimitOption::LIMIT_OPTION_COUNT;
         let zero = pg_sys::Datum::from(0i64);
@@ -129,6 +133,12 @@ unsafe fn sublinks_below(query: *mut pg_sys::Query) -> Vec<*mut pg_sys::Query> {
         });
     }
     found
+}
+
+/// Whether constants stand for subqueries.
+pub unsafe fn has_sublinks(inner: *mut pg_sys::Query) -> bool {
+    // SAFETY: a read-only walk.
+    unsafe { !sublinks_below(inner).is_empty() }
 }
 
 unsafe fn cte_queries(query: *mut pg_sys::Query) -> Vec<*mut pg_sys::Query> {
@@ -222,15 +232,56 @@ pub unsafe fn replace_paths(root: *mut pg_sys::PlannerInfo, output: *mut pg_sys:
         let rows = rows.max(1.0);
         (*output).serverid = pg_sys::Oid::from(group.shards[0].0);
         (*output).fdwroutine = boundary(|| pg_sys::GetFdwRoutineByServerId((*output).serverid));
-        let startup = STATEMENT_COST * nodes;
-        let total = startup + rows * (pg_sys::cpu_tuple_cost + ROW_COST);
-        let exprs = list_of(pushed.expressions.iter().map(|e| planned(root, *e, &pushed.values)));
-        let private = list_of([pg_sys::makeInteger(index as i32).cast::<Node>(), exprs.cast()]);
-        let path = compat::create_foreign_upper_path(root, output, (*local).pathtarget, rows, startup, total, private);
-        (*path).path.parallel_safe = false;
-        (*output).pathlist = list_of([path]);
+        let exprs: *mut pg_sys::List = list_of(pushed.expressions.iter().map(|e| planned(root, *e, &pushed.values)));
+        let add = |sort: f64, pathkeys: *mut pg_sys::List| {
+            let startup = STATEMENT_COST * nodes + sort;
+            let total = startup + rows * (pg_sys::cpu_tuple_cost + ROW_COST);
+            let is_sorted = pg_sys::makeInteger(i32::from(!pathkeys.is_null())).cast::<Node>();
+            let private = list_of([pg_sys::makeInteger(index as i32).cast::<Node>(), exprs.cast(), is_sorted]);
+            let target = (*local).pathtarget;
+            let path = compat::create_foreign_upper_path(root, output, target, rows, startup, total, private);
+            (*path).path.parallel_safe = false;
+            (*path).path.pathkeys = pathkeys;
+            path
+        };
+        let pathkeys = pathkeys_of(root, &pushed);
+        let is_only = !pathkeys.is_null() && pushed.sorted.as_ref().is_some_and(|s| s.only);
+        let mut offered = Vec::new();
+        if !is_only {
+            offered.push(add(0.0, ptr::null_mut()));
+        }
+        if !pathkeys.is_null() {
+            offered.push(add(if is_only { 0.0 } else { sort_cost(rows, nodes) }, pathkeys));
+        }
+        (*output).pathlist = list_of(offered);
         (*output).partial_pathlist = ptr::null_mut();
     }
+}
+
+/// What the planner may assume of the order of merged rows; null is nothing. Where it saw constants in the place of
+/// subqueries, it may take columns for equal that are not: then only keys that are nothing but themselves count.
+unsafe fn pathkeys_of(root: *mut pg_sys::PlannerInfo, pushed: &Pushed) -> *mut pg_sys::List {
+    // SAFETY: reads the planner's structures.
+    unsafe {
+        let Some(sorted) = &pushed.sorted else { return ptr::null_mut() };
+        let keys = items::<pg_sys::PathKey>((*root).sort_pathkeys);
+        let is_plain = |key: &*mut pg_sys::PathKey| {
+            let class = (**key).pk_eclass;
+            !(*class).ec_has_const && items::<Node>((*class).ec_members).len() == 1
+        };
+        if pushed.replaced && (keys.len() != sorted.keys.len() || !keys.iter().all(is_plain)) {
+            return ptr::null_mut();
+        }
+        (*root).sort_pathkeys
+    }
+}
+
+/// Sorting on all nodes at once and merging here, in the planner's units (compare `cost_tuplesort`, costsize.c).
+unsafe fn sort_cost(rows: f64, nodes: f64) -> f64 {
+    // SAFETY: settings of the planner.
+    let comparison = unsafe { 2.0 * pg_sys::cpu_operator_cost };
+    let of_node = (rows / nodes).max(2.0);
+    comparison * (of_node * of_node.log2() + rows * nodes.log2())
 }
 
 /// The plan of [`replace_paths`]'s path.
@@ -261,6 +312,12 @@ pub unsafe fn plan(root: *mut pg_sys::PlannerInfo, path: *mut pg_sys::ForeignPat
             )
         };
         let mut remote = pushed.plan.clone();
+        if (*private[2].cast::<pg_sys::Integer>()).ival != 0
+            && let Some(sorted) = &pushed.sorted
+        {
+            remote.sql = sorted.sql.clone();
+            remote.merge = sorted.keys.clone();
+        }
         remote.columns = (0..sent.len()).map(Source::Remote).collect();
         remote.few_rows &= (*path).path.rows <= FEW_ROWS;
         remote.effect = Effect::Read { alone: false, snapshot: planner::reads_only() };

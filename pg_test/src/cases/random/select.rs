@@ -391,7 +391,7 @@ impl Generator {
         let text = self.scalar(scope, Kind::Text, 1);
         let int = self.small_int(scope);
         let num = self.scalar(scope, Kind::Num, 1);
-        let (call, kind, round) = match self.below(12) {
+        let (call, kind, round) = match self.below(15) {
             0 | 1 => ("count(*)".to_string(), Kind::Int, false),
             2 => (format!("count({any})"), Kind::Int, false),
             3 => (format!("count(DISTINCT {any})"), Kind::Int, false),
@@ -402,6 +402,9 @@ impl Generator {
             8 if sortable(kind) => (format!("max({any})"), kind, kind == Kind::Num),
             9 if sortable(kind) => (format!("min({any})"), kind, kind == Kind::Num),
             10 => (format!("string_agg(DISTINCT {text}, ',' ORDER BY {text})"), Kind::Text, false),
+            12 => (format!("stddev({int})"), Kind::Num, true),
+            13 => (format!("var_pop({num})"), Kind::Num, true),
+            14 => (format!("variance(DISTINCT {int})"), Kind::Num, true),
             11 => (format!("bool_or({})", self.predicate(scope, 1)), Kind::Bool, false),
             _ => (format!("array_length(array_agg({int}){filter}, 1)"), Kind::Int, false),
         };
