@@ -65,7 +65,9 @@ pub struct Waiter {
     pub(super) pool: AtomicU32,
     pub(super) next: AtomicU32,
     pub(super) previous: AtomicU32,
+    /// The number of this wait, and of the turn that it is in.
     pub(super) ticket: AtomicU64,
+    pub(super) turn: AtomicU64,
     pub(super) alone: AtomicBool,
     /// What the waiter got, see `Grant`.
     pub(super) granted: AtomicU64,

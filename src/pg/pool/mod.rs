@@ -14,6 +14,7 @@
 //!
 //! - [`shared`]: what the processes share, and the lock around it
 //! - [`lease`]: how a backend gets a connection and gives it back
+//! - [`queueing`]: how it waits for one
 //! - [`ask`]: what a backend asks of a worker, over a private socket
 //! - [`worker`], [`attempt`], [`dial`], [`link`]: opening, watching and closing connections
 //! - [`master`]: a connection as its worker keeps it
@@ -34,6 +35,7 @@ pub mod link;
 pub mod master;
 pub mod overview;
 pub mod poll;
+pub mod queueing;
 pub mod relayed;
 pub mod settings;
 pub mod shared;

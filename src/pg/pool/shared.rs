@@ -45,11 +45,8 @@ fn arrays() -> (Arrays, usize) {
     // SAFETY: set before the hooks of shared memory are called.
     let backends = unsafe { pg_sys::MaxBackends }.max(1) as usize;
     let mut space = Space::behind::<Header>();
-    let arrays = Arrays {
-        slots: space.array(slots),
-        pools: space.array(slots + SPARE_POOLS),
-        waiters: space.array(backends),
-    };
+    let arrays =
+        Arrays { slots: space.array(slots), pools: space.array(slots + SPARE_POOLS), waiters: space.array(backends) };
     (arrays, space.bytes)
 }
 
@@ -91,6 +88,14 @@ pub fn locked<T>(table: Table<'static>, work: impl FnOnce(&Exclusive<'static>) -
     // Whoever has a table has its lock.
     let _held = POOL.hold(pg_sys::LWLockMode::LW_EXCLUSIVE);
     work(&table.exclusive())
+}
+
+/// The same for work that serves those who wait; they are woken when the lock is free.
+pub fn serving<T>(table: Table<'static>, work: impl FnOnce(&Exclusive<'static>, &mut dyn FnMut(usize)) -> T) -> T {
+    let mut latches = Vec::new();
+    let result = locked(table, |all| work(all, &mut |latch| latches.push(latch)));
+    latches.into_iter().for_each(wake);
+    result
 }
 
 /// How this process is woken, as a number that other processes understand.

@@ -14,7 +14,7 @@ use crate::pg::pool::cancel::{Cancel, Purpose};
 use crate::pg::pool::master::Master;
 use crate::pg::pool::poll::{Interest, Poll, Watch};
 use crate::pg::pool::relayed::{Relayed, Tokens};
-use crate::pg::pool::shared::{self, locked, my_pid, now, wake, worker_of};
+use crate::pg::pool::shared::{self, locked, my_pid, now, serving, worker_of};
 use crate::pg::pool::{descriptor, settings};
 use crate::pg::report;
 use crate::pg::wait::{Event, Patience, Source, wait_as};
@@ -497,7 +497,7 @@ impl Worker {
     }
 
     fn free(&self, slot: usize, seen: Word) {
-        locked(self.table, |all| {
+        serving(self.table, |all, wake| {
             if all.retire(slot, seen) {
                 all.dispatch(settings::size(), wake);
             }
@@ -542,7 +542,7 @@ impl Worker {
         for owner in owners {
             // SAFETY: looks the process up under its own lock.
             if unsafe { pg_sys::BackendPidGetProc(owner.0 as i32) }.is_null()
-                && locked(self.table, |all| all.bury(owner, settings::size(), wake))
+                && serving(self.table, |all, wake| all.bury(owner, settings::size(), wake))
             {
                 shared::wake_workers();
             }
@@ -569,7 +569,7 @@ fn retire_all(table: Table<'static>, index: usize) {
             locked(table, |all| all.retire(slot, seen));
         }
     }
-    locked(table, |all| all.dispatch(settings::size(), wake));
+    serving(table, |all, wake| all.dispatch(settings::size(), wake));
 }
 
 unsafe extern "C-unwind" fn leave(_code: i32, index: pg_sys::Datum) {
