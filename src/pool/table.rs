@@ -367,6 +367,13 @@ impl<'a> Exclusive<'a> {
         Some(free)
     }
 
+    /// A slot that fits to open a connection in which nobody has asked for, if the pool has less than `least` and
+    /// nobody waits for room.
+    pub fn claim_spare(&self, pool: usize, me: Owner, least: u32, fits: impl Fn(usize) -> bool) -> Option<usize> {
+        let needed = self.0.open_in(pool) < least && self.0.totals.waiting.load(Ordering::SeqCst) == 0;
+        if needed { self.take_free(pool, me, true, fits) } else { None }
+    }
+
     /// Whether a worker has something to close.
     pub fn has_broken(&self) -> bool {
         self.0.slots_in_use().iter().any(|slot| slot.word().state == State::Broken)

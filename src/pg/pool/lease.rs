@@ -111,7 +111,7 @@ pub fn again(
                 // The server was altered meanwhile: this one would lead elsewhere.
                 return Ok(None);
             }
-            open(table, claimed, &endpoint, &Settings::current())
+            open(claimed, &endpoint, &Settings::current())
         }
         Claim::Wait(_) | Claim::Full => Ok(None),
     }
@@ -167,7 +167,8 @@ pub fn with_facts<T>(place: Place, f: impl FnOnce(&crate::pool::slot::Facts) -> 
 fn abandon_where(fits: impl Fn(&PoolKey) -> bool) {
     let Some(table) = table() else { return };
     locked(table, |_| {
-        for (index, _) in table.pools_in_use().filter(|(_, pool)| fits(&pool.key())) {
+        for (index, pool) in table.pools_in_use().filter(|(_, pool)| fits(&pool.key())) {
+            pool.warm.store(false, Ordering::SeqCst);
             for slot in 0..table.slots.len() {
                 if table.slots[slot].pool.load(Ordering::Relaxed) as usize == index {
                     table.doom(slot);
@@ -251,7 +252,7 @@ pub fn lease(key: &PoolKey, endpoint: &Endpoint, settings: &Settings, alone: boo
         };
         let (slot, connection) = match claim {
             Claim::Leased(slot) => (slot, fetch(table, slot, || endpoint.name.clone())?),
-            Claim::Open(slot) => (slot, open(table, Claimed::of(table, slot), endpoint, settings)?),
+            Claim::Open(slot) => (slot, open(Claimed::of(table, slot), endpoint, settings)?),
             Claim::Wait(_) | Claim::Full => continue,
         };
         if let Some(connection) = connection {
@@ -307,12 +308,7 @@ fn fetch(table: Table<'static>, slot: usize, node: impl FnOnce() -> String) -> R
 }
 
 /// Has a connection opened in a slot; `None` if the worker ended.
-fn open(
-    table: Table<'static>,
-    claimed: Claimed,
-    endpoint: &Endpoint,
-    settings: &Settings,
-) -> Result<Option<Box<Connection>>> {
+fn open(claimed: Claimed, endpoint: &Endpoint, settings: &Settings) -> Result<Option<Box<Connection>>> {
     let place = claimed.place;
     let slot = place.slot;
     let unable = |reason: String, hint: Option<String>| {
@@ -331,6 +327,7 @@ fn open(
         user: endpoint.user.clone(),
         password: endpoint.password.clone(),
         parameters: parameters(endpoint, settings),
+        settings: settings.hash(),
         timeout_ms: endpoint.timeout.as_millis() as u64,
         keepalive: endpoint.keepalive,
     };
@@ -338,7 +335,6 @@ fn open(
     match ask(worker_of(slot), &request, Instant::now() + patience + WORKER_GRACE)? {
         Some((answer @ Answer::Connected { .. }, Some(fd))) => {
             let connection = connected(place, fd, &endpoint.name, &answer)?;
-            table.slots[slot].facts.settings.store(settings.hash(), Ordering::Relaxed);
             claimed.keep();
             Ok(Some(connection))
         }

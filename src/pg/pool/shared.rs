@@ -123,6 +123,11 @@ pub fn seat(worker: usize) -> Option<&'static Seat> {
     POOL.get()?.seats.get(worker)
 }
 
+/// Whether a process is one of the workers.
+pub fn is_worker(pid: u32) -> bool {
+    (0..settings::workers()).filter_map(seat).any(|seat| seat.pid.load(Ordering::Acquire) == pid)
+}
+
 impl Seat {
     pub fn take(&self) {
         self.latch.store(my_latch(), Ordering::Release);
