@@ -1,4 +1,5 @@
-//! Every file of `pg_test/cases`, on a plain server and on clusters of 1, 2 and 3 nodes.
+//! Every file of `pg_test/cases`, on a plain server and on clusters of 1, 2 and 3 nodes, and of 2 nodes where each session
+//! has one connection to each: no statement needs two.
 //!
 //! ```text
 //! cargo test -p pg_test --test differential                      all
@@ -6,6 +7,7 @@
 //! cargo test -p pg_test --test differential -- joins::3          one file, three nodes
 //! cargo test -p pg_test --test differential -- ::2               all files, two nodes
 //! cargo test -p pg_test --test differential -- without           with each kind of pushdown switched off
+//! cargo test -p pg_test --test differential -- ::one_connection --include-ignored
 //! ```
 //!
 //! With a kind of pushdown switched off, on two nodes, the answers are the same too: the files about pushdown always, all
@@ -16,7 +18,7 @@
 use libtest_mimic::{Arguments, Failed, Trial};
 use pg_test::cases::random;
 use pg_test::cases::report::Report;
-use pg_test::cases::servers::{Running, case_folder, node_counts, start};
+use pg_test::cases::servers::{Pool, Running, are_given, case_folder, node_counts, start};
 use pg_test::cases::suite::Suite;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
@@ -25,6 +27,25 @@ use std::sync::{Arc, Mutex};
 const SWITCHES: [&str; 4] =
     ["enable_pushdown", "enable_join_pushdown", "enable_aggregate_pushdown", "enable_sort_pushdown"];
 
+/// A cluster that everything runs on.
+#[derive(Clone)]
+struct Kind {
+    /// In the names of its tests.
+    name: String,
+    nodes: usize,
+    pool: Pool,
+}
+
+/// With one connection per node and session, these run each time; all others by `make test-long`.
+const OFTEN: [&str; 6] = ["cursors", "insert_select", "modifying_cte", "prepared", "savepoints", "transactions"];
+const ONE_CONNECTION: &str = "one_connection";
+
+fn kinds() -> Vec<Kind> {
+    let several = node_counts().into_iter().map(|nodes| Kind { name: nodes.to_string(), nodes, pool: Pool::Default });
+    let one = Kind { name: ONE_CONNECTION.to_string(), nodes: 2, pool: Pool::OneConnection };
+    several.chain((!are_given()).then_some(one)).collect()
+}
+
 /// A cluster with its suite; started by the first test that needs it.
 #[derive(Default)]
 struct Shared {
@@ -32,9 +53,9 @@ struct Shared {
 }
 
 impl Shared {
-    fn suite(&mut self, nodes: usize) -> Result<&mut Suite, Failed> {
+    fn suite(&mut self, kind: &Kind) -> Result<&mut Suite, Failed> {
         if self.suite.is_none() {
-            let (servers, running) = start(nodes)?;
+            let (servers, running) = start(kind.nodes, kind.pool)?;
             self.suite = Some((Suite::new(servers, &case_folder()), running));
         }
         let (suite, _) = self.suite.as_mut().ok_or("no suite")?;
@@ -44,18 +65,20 @@ impl Shared {
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let clusters: Vec<(usize, Arc<Mutex<Shared>>)> =
-        node_counts().into_iter().map(|nodes| (nodes, Arc::default())).collect();
+    let clusters: Vec<(Kind, Arc<Mutex<Shared>>)> = kinds().into_iter().map(|kind| (kind, Arc::default())).collect();
     let mut trials = Vec::new();
-    for (nodes, shared) in &clusters {
-        let random = Arc::clone(shared);
-        let count = if *nodes == 3 { 600 } else { 200 };
-        let nodes = *nodes;
-        trials.push(Trial::test(format!("random::{nodes}"), move || run_random(nodes, count, &random)));
+    for (kind, shared) in &clusters {
+        let trial = |file: &str, run: Box<dyn FnOnce() -> Result<(), Failed> + Send>| {
+            let is_rare = kind.pool == Pool::OneConnection && !OFTEN.contains(&file);
+            Trial::test(format!("{file}::{}", kind.name), run).with_ignored_flag(is_rare)
+        };
+        let random = (kind.clone(), Arc::clone(shared));
+        let count = if kind.nodes == 3 { 600 } else { 200 };
+        trials.push(trial("random", Box::new(move || run_random(&random.0, count, &random.1))));
         for file in case_files() {
-            let shared = Arc::clone(shared);
-            let name = format!("{}::{nodes}", file.trim_end_matches(".sql"));
-            trials.push(Trial::test(name, move || run(&file, nodes, &shared)));
+            let (kind, shared) = (kind.clone(), Arc::clone(shared));
+            let name = file.trim_end_matches(".sql").to_string();
+            trials.push(trial(&name, Box::new(move || run(&file, &kind, &shared))));
         }
     }
     let switched: Arc<Mutex<Shared>> = Arc::default();
@@ -88,23 +111,23 @@ fn case_files() -> Vec<String> {
     files.into_iter().map(|(_, name)| name).collect()
 }
 
-fn run(file: &str, nodes: usize, shared: &Mutex<Shared>) -> Result<(), Failed> {
+fn run(file: &str, kind: &Kind, shared: &Mutex<Shared>) -> Result<(), Failed> {
     let mut shared = shared.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    let report = shared.suite(nodes)?.run_file(file);
+    let report = shared.suite(kind)?.run_file(file);
     if report.differences.is_empty() {
-        println!("{nodes} nodes: {}", report.summary());
+        println!("{}: {}", kind.name, report.summary());
         return Ok(());
     }
     Err(report.to_string().into())
 }
 
-fn run_random(nodes: usize, count: usize, shared: &Mutex<Shared>) -> Result<(), Failed> {
+fn run_random(kind: &Kind, count: usize, shared: &Mutex<Shared>) -> Result<(), Failed> {
     let mut shared = shared.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let count = std::env::var("SHARDING_RANDOM_COUNT").ok().and_then(|n| n.parse().ok()).unwrap_or(count);
     // Each cluster gets statements of its own.
-    let report = random::run(shared.suite(nodes)?, random::seed() * 10 + nodes as u64, count);
+    let report = random::run(shared.suite(kind)?, random::seed() * 10 + kind.nodes as u64, count);
     if report.differences.is_empty() {
-        println!("{nodes} nodes: {}", report.summary());
+        println!("{}: {}", kind.name, report.summary());
         return Ok(());
     }
     Err(report.to_string().into())
@@ -113,7 +136,7 @@ fn run_random(nodes: usize, count: usize, shared: &Mutex<Shared>) -> Result<(), 
 /// The files about pushdown, or all and random statements, with a setting of the planner off.
 fn run_without(switch: &str, all: bool, shared: &Mutex<Shared>) -> Result<(), Failed> {
     let mut shared = shared.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    shared.suite(2)?;
+    shared.suite(&Kind { name: "2".to_string(), nodes: 2, pool: Pool::Default })?;
     let Some((suite, running)) = shared.suite.as_mut() else { return Ok(()) };
     let Some(cluster) = &running.cluster else { return Ok(()) };
     let settings = format!("ALTER DATABASE app RESET ALL; ALTER DATABASE app SET sharding.{switch} = off");

@@ -6,7 +6,7 @@
 //! SHARDING_TPCH_SCALE=0.1 cargo test -p pg_test --test tpch       scale 0.1 only
 //! ```
 
-use pg_test::cases::servers::start;
+use pg_test::cases::servers::{Pool, start};
 use pg_test::cases::tpch;
 use std::sync::Mutex;
 
@@ -15,7 +15,7 @@ static ONE: Mutex<()> = Mutex::new(());
 
 fn check(layout: &str, scale: f64) {
     let _one = ONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    let (servers, _running) = start(3).expect("servers");
+    let (servers, _running) = start(3, Pool::Default).expect("servers");
     let (report, _timings) = tpch::run(&servers, layout, scale).expect("connections");
     assert!(report.differences.is_empty(), "{report}");
 }

@@ -16,12 +16,12 @@
 use crate::catalog::NodeId;
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::guard::boundary;
+use crate::pg::shmem::{Locked, Piece, Shareable};
 use crate::pg::wait::{Event, is_cancel_pending};
 use crate::pg::{catalog_cache, gucs, maintenance, preload, transaction_log};
 use crate::transaction::doubt::{Doubts, Mark};
 use crate::transaction::gate::{Entry, Gate, Group, Ticket};
-use pgrx::lwlock::PgLwLock;
-use pgrx::{PGRXSharedMemory, pg_guard, pg_shmem_init, pg_sys};
+use pgrx::pg_sys;
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
@@ -35,7 +35,6 @@ const RECENT: usize = 32;
 /// How often somebody who waits looks whether it is wanted elsewhere.
 const LOOK: Duration = Duration::from_millis(500);
 
-#[repr(C)]
 struct Shared {
     gates: [Gate; GATES],
     /// Signalled when somebody was let in.
@@ -71,10 +70,9 @@ impl Default for Shared {
 }
 
 // SAFETY: plain numbers, and condition variables, which are made for shared memory.
-unsafe impl PGRXSharedMemory for Shared {}
+unsafe impl Shareable for Shared {}
 
-// SAFETY: the name is this extension's.
-static SHARED: PgLwLock<Shared> = unsafe { PgLwLock::new(c"sharding_gate") };
+static SHARED: Piece<Locked<Shared>> = Piece::new(c"sharding_gate");
 
 thread_local! {
     /// The group in which this process is inside.
@@ -85,10 +83,9 @@ thread_local! {
 }
 
 /// Reserves the shared memory; while the postmaster loads its libraries.
-#[allow(unexpected_cfgs)] // of pgrx's macro
 pub fn install() {
     if preload::is_preloaded() {
-        pg_shmem_init!(SHARED);
+        SHARED.reserve();
     }
 }
 

@@ -49,6 +49,7 @@ pub mod session;
 pub mod settings;
 pub mod shard_text;
 pub mod shippable;
+pub mod shmem;
 pub mod slot;
 pub mod socket;
 pub mod spi;

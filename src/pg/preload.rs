@@ -23,6 +23,11 @@ pub fn require() -> Result<()> {
     if is_preloaded() {
         return Ok(());
     }
-    Err(Error::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, "extension \"sharding\" must be loaded with the server")
-        .hint("Add shared_preload_libraries = 'sharding' to postgresql.conf and restart the server."))
+    Err(missing())
+}
+
+/// The error of [`require`].
+pub fn missing() -> Error {
+    Error::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, "extension \"sharding\" must be loaded with the server")
+        .hint("Add shared_preload_libraries = 'sharding' to postgresql.conf and restart the server.")
 }

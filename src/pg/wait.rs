@@ -165,6 +165,7 @@ pub fn wait_as(event: Event, sources: &[Source], patience: Patience) -> Woken {
 
 fn wait_once(event: Event, sources: &[Source], timeout: i64) -> Woken {
     match sources {
+        [] => wait_for_latch(event, timeout),
         [source] => wait_for_one(event, *source, timeout),
         _ => wait_for_all(event, sources, timeout),
     }
@@ -231,6 +232,21 @@ fn wait_on(what: Event, set: *mut pg_sys::WaitEventSet, timeout: i64) -> Woken {
         if event.events & pg_sys::WL_LATCH_SET != 0 {
             pg_sys::ResetLatch(pg_sys::MyLatch);
         }
+    }
+    Woken::Ready
+}
+
+/// With the set that Postgres keeps for it.
+fn wait_for_latch(event: Event, timeout: i64) -> Woken {
+    let limit = if timeout < 0 { 0 } else { pg_sys::WL_TIMEOUT };
+    // SAFETY: MyLatch belongs to this process.
+    unsafe {
+        let events = pg_sys::WL_LATCH_SET | pg_sys::WL_EXIT_ON_PM_DEATH | limit;
+        let woken = pg_sys::WaitLatch(pg_sys::MyLatch, events as i32, timeout as _, event.number());
+        if woken as u32 & pg_sys::WL_LATCH_SET == 0 {
+            return Woken::TimedOut;
+        }
+        pg_sys::ResetLatch(pg_sys::MyLatch);
     }
     Woken::Ready
 }

@@ -52,6 +52,8 @@ pub struct Opening {
     pub password: Option<String>,
     /// The startup packet.
     pub parameters: Vec<(String, String)>,
+    /// Hash of the settings among them.
+    pub settings: u64,
     /// Time for each address.
     pub timeout_ms: u64,
     pub keepalive: Keepalive,
@@ -130,6 +132,7 @@ mod tests {
             user: "u".into(),
             password: Some("secret".into()),
             parameters: vec![("a".into(), "b".into())],
+            settings: 3,
             timeout_ms: 1,
             keepalive: Keepalive::default(),
         };

@@ -19,6 +19,7 @@ pub mod hosts;
 pub mod keepalive;
 pub mod message;
 pub mod pools;
+pub mod queue;
 pub mod route;
 pub mod safe;
 #[cfg(test)]
@@ -28,3 +29,4 @@ pub mod stuck;
 pub mod table;
 pub mod target;
 pub mod text;
+pub mod turn;

@@ -34,6 +34,8 @@ pub struct Pool {
     pub(super) open: AtomicU32,
     /// Slots whose owner may come to need others.
     pub(super) bound: AtomicU32,
+    /// Connections may be kept although nobody uses them.
+    pub warm: AtomicBool,
     /// The length of the queue, its first and its last waiter (their place + 1).
     pub(super) waiting: AtomicU32,
     pub(super) first: AtomicU32,
@@ -65,7 +67,9 @@ pub struct Waiter {
     pub(super) pool: AtomicU32,
     pub(super) next: AtomicU32,
     pub(super) previous: AtomicU32,
+    /// The number of this wait, and of the turn that it is in.
     pub(super) ticket: AtomicU64,
+    pub(super) turn: AtomicU64,
     pub(super) alone: AtomicBool,
     /// What the waiter got, see `Grant`.
     pub(super) granted: AtomicU64,
@@ -100,6 +104,7 @@ impl Pool {
         self.fingerprint[0].store((key.fingerprint >> 64) as u64, Ordering::Relaxed);
         self.fingerprint[1].store(key.fingerprint as u64, Ordering::Relaxed);
         self.failures.store(0, Ordering::Relaxed);
+        self.warm.store(false, Ordering::SeqCst);
         let Counters { leases, waits, wait_micros, opened, closed, failed } = &self.counters;
         for counter in [leases, waits, wait_micros, opened, closed, failed] {
             counter.store(0, Ordering::Relaxed);

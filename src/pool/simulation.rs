@@ -3,19 +3,30 @@
 use crate::pool::pools::PoolKey;
 use crate::pool::slot::{Owner, State};
 use crate::pool::stuck::is_stuck;
-use crate::pool::table::{Claim, GivenBack, Memory, Table, Wish};
+use crate::pool::table::{Claim, Exclusive, GivenBack, Memory, Table, Wish};
+use crate::pool::turn::{LEASES, Turn};
 use proptest::prelude::*;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Instant;
+
+/// Gives a connection back as a backend does.
+fn give_back(all: &Exclusive, slot: usize, me: Owner, limit: u32) -> GivenBack {
+    let given_back = all.0.give_back(slot, me);
+    if let GivenBack::SomeoneWaits { bound } = given_back {
+        all.pass_on(slot, bound, limit, |_| ());
+    }
+    given_back
+}
 
 fn key(node: u32) -> PoolKey {
     PoolKey { database: 1, node, mapping: 1, outside: false, family: 1, fingerprint: u128::from(node) << 64 | 5 }
 }
 
 fn alone(owner: Owner) -> Wish {
-    Wish { owner, alone: true, again: None, latch: 0 }
+    Wish { owner, alone: true, again: None, turn: None, latch: 0 }
 }
 
 #[test]
@@ -100,6 +111,9 @@ struct World<'a> {
     owners: Vec<Owner>,
     last_owner: u32,
     pool_of: Vec<usize>,
+    turns: Vec<Turn>,
+    /// No turn ends by time.
+    now: Instant,
 }
 
 impl World<'_> {
@@ -112,7 +126,12 @@ impl World<'_> {
         };
     }
 
-    /// Those who were granted something take it. The queue was served in order.
+    fn turn_of(&self, actor: usize) -> u64 {
+        let Doing::Waiting(place) = self.doing[actor] else { panic!("{actor} is in no queue") };
+        self.table.turn_at(place)
+    }
+
+    /// Those who were granted something take it. The queue was served in the order of turns.
     fn collect(&mut self) {
         for pool in 0..self.queues.len() {
             let mut overtaken = false;
@@ -121,6 +140,7 @@ impl World<'_> {
                 match self.table.granted(place) {
                     Some(claim) => {
                         assert!(!overtaken, "first in, first out");
+                        self.turns[actor].served(self.table.turn_at(place), self.now);
                         self.table.leave(place);
                         self.do_claim(actor, claim);
                         self.queues[pool].retain(|a| *a != actor);
@@ -137,21 +157,20 @@ impl World<'_> {
         match act {
             Act::Ask { actor, node } if self.doing[actor] == Doing::Nothing => {
                 let Some(pool) = all.pool_for(&key(node as u32 + 1)) else { return };
-                let claim = all.claim(pool, alone(self.owners[actor]), self.limit, |_| ());
+                let wish = Wish { turn: self.turns[actor].number(self.now), ..alone(self.owners[actor]) };
+                let claim = all.claim(pool, wish, self.limit, |_| ());
                 self.pool_of[actor] = pool;
-                if let Claim::Wait(_) = claim {
-                    self.queues[pool].push_back(actor);
-                }
                 self.do_claim(actor, claim);
+                if let Claim::Wait(_) = claim {
+                    let turn = self.turn_of(actor);
+                    let before = self.queues[pool].iter().filter(|other| self.turn_of(**other) < turn).count();
+                    self.queues[pool].insert(before, actor);
+                }
             }
             Act::GiveBack(actor) => {
                 let Doing::Using(slot) = self.doing[actor] else { return };
                 self.doing[actor] = Doing::Nothing;
-                match table.give_back(slot, self.owners[actor]) {
-                    GivenBack::SomeoneWaits => all.dispatch(self.limit, |_| ()),
-                    GivenBack::NotYours => panic!("it was its own"),
-                    GivenBack::Idle | GivenBack::Broken => {}
-                }
+                assert_ne!(give_back(&all, slot, self.owners[actor], self.limit), GivenBack::NotYours);
             }
             Act::Break(actor) => {
                 let Doing::Using(slot) = self.doing[actor] else { return };
@@ -183,6 +202,7 @@ impl World<'_> {
                 all.bury(self.owners[actor], self.limit, |_| ());
                 self.last_owner += 1;
                 self.owners[actor] = Owner(self.last_owner);
+                self.turns[actor] = Turn::NONE;
                 self.doing[actor] = Doing::Nothing;
             }
             Act::Doom(slot) => {
@@ -260,6 +280,8 @@ proptest! {
             owners: (1..=7).map(Owner).collect(),
             last_owner: 7,
             pool_of: vec![0; 7],
+            turns: vec![Turn::NONE; 7],
+            now: Instant::now(),
         };
         for act in acts {
             let act = match act {
@@ -342,13 +364,12 @@ proptest! {
                 None => match left[actor].pop() {
                     Some(node) => {
                         let pool = all.find_pool(&key(node as u32 + 1)).unwrap();
-                        let wish = Wish { owner: me, alone: works[actor].alone, again: None, latch: 0 };
+                        let wish = Wish { owner: me, alone: works[actor].alone, again: None, turn: None, latch: 0 };
                         all.claim(pool, wish, limit, |_| ())
                     }
                     None => {
                         for slot in std::mem::take(&mut held[actor]) {
-                            table.give_back(slot, me);
-                            all.dispatch(limit, |_| ());
+                            give_back(&all, slot, me, limit);
                         }
                         continue;
                     }
@@ -367,6 +388,76 @@ proptest! {
         prop_assert!(waiting.iter().all(Option::is_none), "{waiting:?} with {held:?}");
         prop_assert!(left.iter().chain(&held).all(Vec::is_empty));
         prop_assert!(table.slots.iter().all(|slot| slot.word().owner().is_none()));
+    }
+}
+
+proptest! {
+    /// However often others come back: each of them is served before somebody who waits for one turn at most.
+    #[test]
+    fn nobody_is_passed_by_more_than_a_turn(
+        acts in proptest::collection::vec((0..6usize, any::<bool>()), 1..600),
+        limit in 1..3u32,
+    ) {
+        let memory = Memory::new(3, 1, 6);
+        let (table, all) = (memory.table(), memory.table().exclusive());
+        let pool = all.pool_for(&key(1)).unwrap();
+        let now = Instant::now();
+        let mut turns = [Turn::NONE; 6];
+        let mut doing = [Doing::Nothing; 6];
+        // How often one was served while another one waited.
+        let mut passed: HashMap<(usize, usize), u32> = HashMap::new();
+        // What has come back and is not yet passed on.
+        let mut loose: Vec<usize> = Vec::new();
+        for (actor, late) in acts {
+            if !late {
+                for slot in loose.drain(..) {
+                    all.pass_on(slot, false, limit, |_| ());
+                }
+            }
+            let me = Owner(actor as u32 + 1);
+            let claim = match doing[actor] {
+                Doing::Nothing => {
+                    let wish = Wish { turn: turns[actor].number(now), ..alone(me) };
+                    Some(all.claim(pool, wish, limit, |_| ()))
+                }
+                Doing::Using(slot) => {
+                    if table.give_back(slot, me) != GivenBack::Idle {
+                        loose.push(slot);
+                    }
+                    doing[actor] = Doing::Nothing;
+                    None
+                }
+                Doing::Waiting(_) | Doing::Opening(_) => None,
+            };
+            match claim {
+                Some(Claim::Open(slot)) => {
+                    prop_assert!(table.opened(slot, table.slots[slot].word().generation, me));
+                    doing[actor] = Doing::Using(slot);
+                }
+                Some(Claim::Leased(slot)) => doing[actor] = Doing::Using(slot),
+                Some(Claim::Wait(place)) => {
+                    passed.retain(|(waiting, _), _| *waiting != actor);
+                    doing[actor] = Doing::Waiting(place);
+                }
+                Some(Claim::Full) => prop_assert!(false, "there is a place for everybody"),
+                None => {}
+            }
+            for served in 0..6 {
+                let Doing::Waiting(place) = doing[served] else { continue };
+                let Some(claim) = table.granted(place) else { continue };
+                turns[served].served(table.turn_at(place), now);
+                table.leave(place);
+                let Claim::Leased(slot) = claim else { panic!("{claim:?} below the limit") };
+                doing[served] = Doing::Using(slot);
+                for (waiting, doing) in doing.iter().enumerate() {
+                    if matches!(*doing, Doing::Waiting(place) if table.granted(place).is_none()) {
+                        let count = passed.entry((waiting, served)).or_default();
+                        *count += 1;
+                        prop_assert!(*count <= LEASES, "{served} was served {count} times while {waiting} waited");
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -419,9 +510,9 @@ fn many_at_once_share_few_connections() {
                     assert_eq!(users[slot].fetch_add(1, Ordering::SeqCst), 0, "two owners");
                     last = Some((slot, table.slots[slot].word().generation));
                     users[slot].fetch_sub(1, Ordering::SeqCst);
-                    if GivenBack::SomeoneWaits == table.give_back(slot, me) {
+                    if let GivenBack::SomeoneWaits { bound } = table.give_back(slot, me) {
                         let _held = lock.lock().unwrap();
-                        table.exclusive().dispatch(SLOTS as u32, |_| ());
+                        table.exclusive().pass_on(slot, bound, SLOTS as u32, |_| ());
                     }
                     done.fetch_add(1, Ordering::Relaxed);
                 }

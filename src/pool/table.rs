@@ -8,19 +8,19 @@
 //! let all = table.exclusive();
 //! let key = PoolKey { database: 1, node: 2, mapping: 3, outside: false, family: 5, fingerprint: 6 };
 //! let n1 = all.pool_for(&key).unwrap();
-//! let wish = |owner| Wish { owner, alone: true, again: None, latch: 0 };
+//! let wish = |owner| Wish { owner, alone: true, again: None, turn: None, latch: 0 };
 //! // The first one has a connection opened, the second waits: the limit is 1.
 //! let Claim::Open(slot) = all.claim(n1, wish(ann), 1, |_| ()) else { panic!() };
 //! assert!(table.opened(slot, table.slots[slot].word().generation, ann));
 //! let Claim::Wait(place) = all.claim(n1, wish(bob), 1, |_| ()) else { panic!() };
-//! assert_eq!(table.give_back(slot, ann), GivenBack::SomeoneWaits);
-//! all.dispatch(1, |_| ());
+//! assert_eq!(table.give_back(slot, ann), GivenBack::SomeoneWaits { bound: false });
+//! all.pass_on(slot, false, 1, |_| ());
 //! assert_eq!(table.granted(place), Some(Claim::Leased(slot)));
 //! ```
 //!
 //! The common case, a connection leased again by who had it last and given back, takes no lock: one
 //! compare-and-swap each ([`Table::lease_again`], [`Table::give_back`]). All that concerns the limit
-//! or the queue is done under the lock ([`Exclusive`]). No wake-up is lost between the two: who
+//! or the queue ([`crate::pool::queue`]) is done under the lock ([`Exclusive`]). No wake-up is lost between the two: who
 //! gives back first makes the slot idle, then looks whether somebody waits; who waits first stands in
 //! the queue, then looks for an idle slot.
 //!
@@ -54,6 +54,8 @@ pub struct Wish {
     pub alone: bool,
     /// A slot and its generation: the connection that would be best.
     pub again: Option<(usize, u64)>,
+    /// The number of its turn, if that goes on: see [`crate::pool::turn`].
+    pub turn: Option<u64>,
     /// How to wake who waits.
     pub latch: usize,
 }
@@ -62,8 +64,10 @@ pub struct Wish {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GivenBack {
     Idle,
-    /// [`Exclusive::dispatch`] is due.
-    SomeoneWaits,
+    /// [`Exclusive::pass_on`] is due. `bound`: its owner might have asked for others.
+    SomeoneWaits {
+        bound: bool,
+    },
     /// The connection was doomed: its worker has to close it.
     Broken,
     /// The slot was not the owner's.
@@ -82,10 +86,12 @@ pub struct Table<'a> {
 /// What concerns all pools.
 #[derive(Debug, Default)]
 pub struct Totals {
-    tickets: AtomicU64,
-    waiting: AtomicU64,
+    pub(super) tickets: AtomicU64,
+    pub(super) waiting: AtomicU64,
     /// Pools beyond this were never used.
     pools: AtomicUsize,
+    /// Nor slots beyond this. To look at one costs more than a cache line: they are far apart.
+    slots: AtomicUsize,
 }
 
 /// A table in ordinary memory.
@@ -114,7 +120,7 @@ impl Memory {
 const OPEN: u64 = 1 << 32;
 
 /// What a waiter was granted, as a number; 0 is nothing yet.
-fn grant(claim: Claim) -> u64 {
+pub(super) fn grant(claim: Claim) -> u64 {
     match claim {
         Claim::Leased(slot) => slot as u64 + 1,
         Claim::Open(slot) => (slot as u64 + 1) | OPEN,
@@ -156,7 +162,8 @@ impl<'a> Table<'a> {
             return GivenBack::NotYours;
         }
         // First: once it is idle, it may be bound to somebody else.
-        self.unbind(slot, slot.alone.swap(true, Ordering::Relaxed));
+        let alone = slot.alone.swap(true, Ordering::Relaxed);
+        self.unbind(slot, alone);
         if !slot.change(word, State::Idle) {
             return GivenBack::NotYours;
         }
@@ -165,10 +172,16 @@ impl<'a> Table<'a> {
             slot.change(Word { state: State::Idle, ..word }, State::Broken);
             return GivenBack::Broken;
         }
-        match self.totals.waiting.load(Ordering::SeqCst) {
-            0 => GivenBack::Idle,
-            _ => GivenBack::SomeoneWaits,
+        if self.totals.waiting.load(Ordering::SeqCst) == 0 {
+            return GivenBack::Idle;
         }
+        // Who waits elsewhere waits for this one only where there is no room for another connection.
+        let has_room = self.totals.slots.load(Ordering::SeqCst) < self.slots.len();
+        let pool = &self.pools[slot.pool.load(Ordering::Relaxed) as usize];
+        if alone && has_room && pool.waiting.load(Ordering::SeqCst) == 0 {
+            return GivenBack::Idle;
+        }
+        GivenBack::SomeoneWaits { bound: !alone }
     }
 
     /// The owner will not use the slot any more and nobody else shall; whether it was its.
@@ -214,9 +227,19 @@ impl<'a> Table<'a> {
         self.waiters[place].owner.store(0, Ordering::Release);
     }
 
+    /// The number of the turn in which a waiter waits.
+    pub fn turn_at(&self, place: usize) -> u64 {
+        self.waiters[place].turn.load(Ordering::Relaxed)
+    }
+
     /// A pool's number of connections, of any state.
     pub fn open_in(&self, pool: usize) -> u32 {
         self.pools[pool].open.load(Ordering::Relaxed)
+    }
+
+    /// The slots that were ever used; all others are free.
+    pub fn slots_in_use(&self) -> &'a [Slot] {
+        &self.slots[..self.totals.slots.load(Ordering::Relaxed).min(self.slots.len())]
     }
 
     /// The pools in use.
@@ -249,34 +272,24 @@ impl<'a> Exclusive<'a> {
         Some(index)
     }
 
-    /// A connection for `me`: an idle one, or the right to open one below `limit`, or a place in the
-    /// queue.
-    pub fn claim(&self, pool: usize, wish: Wish, limit: u32, mut wake: impl FnMut(usize)) -> Claim {
-        if self.0.pools[pool].waiting.load(Ordering::SeqCst) == 0
-            && let Some(claim) = self.try_claim(pool, wish, limit)
-        {
-            return claim;
-        }
-        let Some(place) = self.enqueue(pool, wish) else { return Claim::Full };
-        // A slot may have become idle before the queue was seen.
-        self.serve(pool, limit, &mut wake);
-        if let Some(claim) = self.0.granted(place) {
-            self.0.leave(place);
-            return claim;
-        }
-        Claim::Wait(place)
-    }
-
     /// Whether a pool has no connection to give and none may be opened.
-    fn is_exhausted(&self, pool: usize, limit: u32) -> bool {
-        self.0.open_in(pool) >= limit && !self.0.slots.iter().any(|slot| slot.is_idle_in(pool))
+    pub(super) fn is_exhausted(&self, pool: usize, limit: u32) -> bool {
+        self.0.open_in(pool) >= limit && !self.0.slots_in_use().iter().any(|slot| slot.is_idle_in(pool))
     }
 
-    /// An idle connection of a pool where nobody waits for one.
-    pub fn claim_idle(&self, pool: usize, wish: Wish, limit: u32) -> Option<usize> {
-        let nobody_waits = self.0.pools[pool].waiting.load(Ordering::SeqCst) == 0;
-        let may_have = nobody_waits && (wish.alone || self.stays_safe(pool, wish.owner, limit));
-        if may_have { self.take_idle(pool, wish) } else { None }
+    /// As [`Exclusive::claim`]; `None` if the claim would be to open one and nobody waits.
+    pub fn claim_open(&self, pool: usize, wish: Wish, limit: u32, wake: impl FnMut(usize)) -> Option<Claim> {
+        if self.0.pools[pool].waiting.load(Ordering::SeqCst) == 0 {
+            if (wish.alone || self.stays_safe(pool, wish.owner, limit))
+                && let Some(slot) = self.take_idle(pool, wish)
+            {
+                return Some(Claim::Leased(slot));
+            }
+            if self.0.open_in(pool) < limit {
+                return None;
+            }
+        }
+        Some(self.claim(pool, wish, limit, wake))
     }
 
     fn bind(&self, pool: usize, slot: &Slot, alone: bool) {
@@ -303,10 +316,10 @@ impl<'a> Exclusive<'a> {
         {
             return Some(best);
         }
-        self.0.slots.iter().position(take)
+        self.0.slots_in_use().iter().position(take)
     }
 
-    fn try_claim(&self, pool: usize, wish: Wish, limit: u32) -> Option<Claim> {
+    pub(super) fn try_claim(&self, pool: usize, wish: Wish, limit: u32) -> Option<Claim> {
         let Table { slots, pools, .. } = self.0;
         let Wish { owner: me, alone, .. } = wish;
         if !alone && !self.stays_safe(pool, me, limit) {
@@ -318,18 +331,10 @@ impl<'a> Exclusive<'a> {
         if pools[pool].open.load(Ordering::Relaxed) >= limit {
             return None;
         }
-        for (index, slot) in slots.iter().enumerate() {
-            let word = slot.word();
-            if word.state == State::Free && slot.change(word, State::Opening(me)) {
-                slot.pool.store(pool as u32, Ordering::Relaxed);
-                slot.doomed.store(false, Ordering::Relaxed);
-                slot.facts.clear();
-                self.bind(pool, slot, alone);
-                pools[pool].open.fetch_add(1, Ordering::Relaxed);
-                return Some(Claim::Open(index));
-            }
+        if let Some(slot) = self.take_free(pool, me, alone, |_| true) {
+            return Some(Claim::Open(slot));
         }
-        if slots.iter().any(|slot| slot.word().state == State::Broken) {
+        if self.has_broken() {
             return None;
         }
         // A connection that another pool does not use makes room.
@@ -343,6 +348,35 @@ impl<'a> Exclusive<'a> {
             }
         }
         None
+    }
+
+    /// A free slot to open a connection in.
+    fn take_free(&self, pool: usize, me: Owner, alone: bool, fits: impl Fn(usize) -> bool) -> Option<usize> {
+        let Table { slots, pools, totals, .. } = self.0;
+        let free = slots.iter().enumerate().position(|(index, slot)| {
+            let word = slot.word();
+            word.state == State::Free && fits(index) && slot.change(word, State::Opening(me))
+        })?;
+        let slot = &slots[free];
+        slot.pool.store(pool as u32, Ordering::Relaxed);
+        slot.doomed.store(false, Ordering::Relaxed);
+        slot.facts.clear();
+        self.bind(pool, slot, alone);
+        pools[pool].open.fetch_add(1, Ordering::Relaxed);
+        totals.slots.fetch_max(free + 1, Ordering::SeqCst);
+        Some(free)
+    }
+
+    /// A slot that fits to open a connection in which nobody has asked for, if the pool has less than `least` and
+    /// nobody waits for room.
+    pub fn claim_spare(&self, pool: usize, me: Owner, least: u32, fits: impl Fn(usize) -> bool) -> Option<usize> {
+        let needed = self.0.open_in(pool) < least && self.0.totals.waiting.load(Ordering::SeqCst) == 0;
+        if needed { self.take_free(pool, me, true, fits) } else { None }
+    }
+
+    /// Whether a worker has something to close.
+    pub fn has_broken(&self) -> bool {
+        self.0.slots_in_use().iter().any(|slot| slot.word().state == State::Broken)
     }
 
     /// Whether everybody can finish if `me` gets a connection of a pool.
@@ -360,120 +394,12 @@ impl<'a> Exclusive<'a> {
         }
         let members: Vec<usize> = of_family().map(|(index, _)| index).collect();
         let place = |pool: usize| members.iter().position(|member| *member == pool);
-        let bound = self.0.slots.iter().filter_map(|slot| {
+        let bound = self.0.slots_in_use().iter().filter_map(|slot| {
             let owner = slot.word().owner().filter(|_| !slot.alone.load(Ordering::Relaxed))?;
             Some((owner, place(slot.pool.load(Ordering::Relaxed) as usize)?))
         });
         let holds: Vec<(Owner, usize)> = bound.chain(place(pool).map(|index| (me, index))).collect();
         is_safe(&of_family().map(free).collect::<Vec<u32>>(), &holds)
-    }
-
-    fn enqueue(&self, pool: usize, wish: Wish) -> Option<usize> {
-        let Table { waiters, pools, .. } = self.0;
-        let place = waiters.iter().position(|waiter| waiter.owner.load(Ordering::Acquire) == 0)?;
-        let (waiter, pool_) = (&waiters[place], &pools[pool]);
-        let last = pool_.last.load(Ordering::Relaxed);
-        waiter.pool.store(pool as u32, Ordering::Relaxed);
-        waiter.granted.store(0, Ordering::Relaxed);
-        waiter.latch.store(wish.latch, Ordering::Relaxed);
-        waiter.alone.store(wish.alone, Ordering::Relaxed);
-        waiter.ticket.store(self.0.totals.tickets.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
-        waiter.next.store(0, Ordering::Relaxed);
-        waiter.previous.store(last, Ordering::Relaxed);
-        waiter.owner.store(wish.owner.0, Ordering::Relaxed);
-        let this = place as u32 + 1;
-        match last {
-            0 => pool_.first.store(this, Ordering::Relaxed),
-            last => waiters[last as usize - 1].next.store(this, Ordering::Relaxed),
-        }
-        pool_.last.store(this, Ordering::Relaxed);
-        pool_.counters.waits.fetch_add(1, Ordering::Relaxed);
-        pool_.waiting.fetch_add(1, Ordering::SeqCst);
-        self.0.totals.waiting.fetch_add(1, Ordering::SeqCst);
-        Some(place)
-    }
-
-    fn unlink(&self, place: usize) {
-        let Table { waiters, pools, .. } = self.0;
-        let waiter = &waiters[place];
-        let pool = &pools[waiter.pool.load(Ordering::Relaxed) as usize];
-        let (previous, next) = (waiter.previous.load(Ordering::Relaxed), waiter.next.load(Ordering::Relaxed));
-        match previous {
-            0 => pool.first.store(next, Ordering::Relaxed),
-            previous => waiters[previous as usize - 1].next.store(next, Ordering::Relaxed),
-        }
-        match next {
-            0 => pool.last.store(previous, Ordering::Relaxed),
-            next => waiters[next as usize - 1].previous.store(previous, Ordering::Relaxed),
-        }
-        pool.waiting.fetch_sub(1, Ordering::SeqCst);
-        self.0.totals.waiting.fetch_sub(1, Ordering::SeqCst);
-    }
-
-    /// Serves the queue of a pool as far as connections go. Who may not have what is left does not
-    /// stop those behind.
-    fn serve(&self, pool: usize, limit: u32, wake: &mut impl FnMut(usize)) {
-        let mut next = self.0.pools[pool].first.load(Ordering::Relaxed);
-        while let Some(place) = (next as usize).checked_sub(1)
-            && !self.is_exhausted(pool, limit)
-        {
-            let waiter = &self.0.waiters[place];
-            next = waiter.next.load(Ordering::Relaxed);
-            let wish = Wish {
-                owner: Owner(waiter.owner.load(Ordering::Relaxed)),
-                alone: waiter.alone.load(Ordering::Relaxed),
-                again: None,
-                latch: waiter.latch.load(Ordering::Relaxed),
-            };
-            match self.try_claim(pool, wish, limit) {
-                Some(claim) => {
-                    self.unlink(place);
-                    // From now on the place is the waiter's to leave.
-                    waiter.granted.store(grant(claim), Ordering::Release);
-                    wake(wish.latch);
-                }
-                None if wish.alone => return,
-                None => {}
-            }
-        }
-    }
-
-    /// Serves all queues, in the order in which their first waiters came. `wake` gets the latch of each
-    /// waiter that is served.
-    pub fn dispatch(&self, limit: u32, mut wake: impl FnMut(usize)) {
-        let mut queues: Vec<(u64, usize)> = self
-            .0
-            .pools_in_use()
-            .filter_map(|(index, pool)| {
-                let place = (pool.first.load(Ordering::Relaxed) as usize).checked_sub(1)?;
-                Some((self.0.waiters[place].ticket.load(Ordering::Relaxed), index))
-            })
-            .collect();
-        queues.sort_unstable();
-        for (_, pool) in queues {
-            self.serve(pool, limit, &mut wake);
-        }
-    }
-
-    /// The waiter does not want anything any more; what it was granted meanwhile goes to others.
-    pub fn withdraw(&self, place: usize, limit: u32, wake: impl FnMut(usize)) {
-        let waiter = &self.0.waiters[place];
-        let owner = Owner(waiter.owner.load(Ordering::Relaxed));
-        match self.0.granted(place) {
-            None => self.unlink(place),
-            Some(Claim::Leased(slot)) => {
-                self.0.give_back(slot, owner);
-            }
-            Some(Claim::Open(slot)) => {
-                let word = self.0.slots[slot].word();
-                if word.owner() == Some(owner) {
-                    self.retire(slot, word);
-                }
-            }
-            Some(Claim::Wait(_) | Claim::Full) => {}
-        }
-        self.0.leave(place);
-        self.dispatch(limit, wake);
     }
 
     /// Frees a slot whose connection is closed, as long as its word is what was seen.
@@ -506,7 +432,7 @@ impl<'a> Exclusive<'a> {
             }
         }
         let mut broken = false;
-        for slot in 0..self.0.slots.len() {
+        for slot in 0..self.0.slots_in_use().len() {
             broken |= self.0.break_off(slot, owner);
         }
         broken
@@ -520,29 +446,18 @@ impl<'a> Exclusive<'a> {
             let waits = owner != 0 && self.0.granted(place).is_none();
             waits.then(|| (Owner(owner), waiter.pool.load(Ordering::Relaxed) as usize))
         });
-        let holds = self.0.slots.iter().filter_map(|slot| {
+        let holds = self.0.slots_in_use().iter().filter_map(|slot| {
             let owner = slot.word().owner()?;
             Some((owner, slot.pool.load(Ordering::Relaxed) as usize))
         });
         (waits.collect(), holds.collect())
     }
 
-    /// Who waits for which pool, and under which number.
-    pub fn queue(&self) -> Vec<(Owner, usize, u64)> {
-        let waits = self.0.waiters.iter().enumerate().filter_map(|(place, waiter)| {
-            let owner = waiter.owner.load(Ordering::Relaxed);
-            let waits = owner != 0 && self.0.granted(place).is_none();
-            let ticket = waiter.ticket.load(Ordering::Relaxed);
-            waits.then(|| (Owner(owner), waiter.pool.load(Ordering::Relaxed) as usize, ticket))
-        });
-        waits.collect()
-    }
-
     /// Whether a pool has a connection that nobody holds, or may get one.
     pub fn has_spare(&self, pool: usize, limit: u32) -> bool {
         let held = self
             .0
-            .slots
+            .slots_in_use()
             .iter()
             .filter(|slot| slot.word().owner().is_some() && slot.pool.load(Ordering::Relaxed) as usize == pool);
         (held.count() as u32) < limit

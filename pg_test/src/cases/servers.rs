@@ -9,8 +9,8 @@
 //! With no node named, the "cluster" is taken for a plain server: that tests the case files.
 
 use super::endpoint::Endpoint;
-use super::suite::Servers;
-use crate::harness::{Cluster, Plain};
+use super::suite::{SESSIONS, Servers};
+use crate::harness::{Cluster, Plain, Settings};
 use std::path::PathBuf;
 
 /// Servers of the harness, which run until this is dropped; none if the environment names others.
@@ -36,22 +36,61 @@ pub fn node_counts() -> Vec<usize> {
     }
 }
 
+/// Whether the environment names the servers.
+pub fn are_given() -> bool {
+    matches!(from_environment(), Ok(Some(_)))
+}
+
+/// How many connections a cluster has to a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pool {
+    /// As many as there are by default.
+    Default,
+    /// One for each session of a case.
+    OneConnection,
+}
+
 /// A plain server and a cluster.
-pub fn start(nodes: usize) -> Result<(Servers, Running), String> {
+pub fn start(nodes: usize, pool: Pool) -> Result<(Servers, Running), String> {
     if let Some(servers) = from_environment()? {
         return Ok((servers, Running::default()));
     }
     let plain = Plain::start();
-    let cluster = Cluster::start(nodes);
+    let coordinator = match pool {
+        Pool::Default => "",
+        Pool::OneConnection => "sharding.pool_size = 1\nsharding.pool_wait_timeout = 5s",
+    };
+    let cluster = Cluster::start_with(nodes, Settings { coordinator, node: "" });
     configure(&cluster)?;
+    let own_roles = pool == Pool::OneConnection;
+    if own_roles {
+        give_sessions_roles(&plain, &cluster).map_err(|error| format!("roles for sessions: {error}"))?;
+    }
     let endpoint = |port| Endpoint::local(port, "app");
     let servers = Servers {
         plain: endpoint(plain.port()),
         coordinator: endpoint(cluster.port()),
         nodes: (1..=nodes).map(|i| endpoint(cluster.node(i).port())).collect(),
         stand_in: false,
+        own_roles,
     };
     Ok((servers, Running { plain: Some(plain), cluster: Some(cluster) }))
+}
+
+/// Further sessions become those of roles with user mappings of their own, and so have pools of their own: while one
+/// session is in a transaction, another one could not use the same connection.
+fn give_sessions_roles(plain: &Plain, cluster: &Cluster) -> Result<(), postgres::Error> {
+    for role in SESSIONS {
+        let create = format!("CREATE ROLE {role} SUPERUSER LOGIN");
+        plain.client().batch_execute(&create)?;
+        cluster.client().batch_execute(&create)?;
+        for node in 1..=cluster.node_count() {
+            cluster.node_client(node).batch_execute(&create)?;
+            let map = format!("CREATE USER MAPPING FOR {role} SERVER n{node} OPTIONS (user '{role}')");
+            cluster.client().batch_execute(&map)?;
+        }
+    }
+    Ok(())
 }
 
 /// Settings of the coordinator's database: `SHARDING_GUC="sharding.enable_pushdown=off work_mem=64kB"`.
@@ -78,5 +117,5 @@ fn from_environment() -> Result<Option<Servers>, String> {
     let mut endpoints = cluster.split(',').map(Endpoint::parse).collect::<Result<Vec<_>, _>>()?;
     let coordinator = endpoints.remove(0);
     let stand_in = endpoints.is_empty();
-    Ok(Some(Servers { plain: Endpoint::parse(&plain)?, coordinator, nodes: endpoints, stand_in }))
+    Ok(Some(Servers { plain: Endpoint::parse(&plain)?, coordinator, nodes: endpoints, stand_in, own_roles: false }))
 }

@@ -52,7 +52,12 @@ pub struct Servers {
     pub nodes: Vec<Endpoint>,
     /// The "cluster" is a second plain server: the case files themselves are being tested.
     pub stand_in: bool,
+    /// Further sessions of a case are those of roles of their own, see [`SESSIONS`].
+    pub own_roles: bool,
 }
+
+/// The names of further sessions, which are those of the roles, too.
+pub const SESSIONS: [&str; 2] = ["b", "c"];
 
 /// Both sides of one `@session`.
 struct Pair {
@@ -192,14 +197,16 @@ impl Suite {
         Ok(session)
     }
 
-    fn connect_pair(&self) -> io::Result<Pair> {
-        let plain = Self::connect(&self.servers.plain)?;
-        let cluster = Self::connect(&self.servers.coordinator)?;
+    fn connect_pair(&self, session: &str) -> io::Result<Pair> {
+        let own_role = self.servers.own_roles && SESSIONS.contains(&session);
+        let place = |endpoint: &Endpoint| if own_role { endpoint.role(session) } else { endpoint.clone() };
+        let plain = Self::connect(&place(&self.servers.plain))?;
+        let cluster = Self::connect(&place(&self.servers.coordinator))?;
         Ok(Pair { plain, cluster })
     }
 
     fn connect_side(&mut self) -> io::Result<()> {
-        self.side = Some(self.connect_pair()?);
+        self.side = Some(self.connect_pair("a")?);
         Ok(())
     }
 
@@ -212,7 +219,7 @@ impl Suite {
 
     fn pair(&mut self) -> io::Result<&mut Pair> {
         if !self.pairs.contains_key(&self.current) {
-            let pair = self.connect_pair()?;
+            let pair = self.connect_pair(&self.current)?;
             self.pairs.insert(self.current.clone(), pair);
         }
         self.pairs.get_mut(&self.current).ok_or_else(|| io::Error::other("no connection"))

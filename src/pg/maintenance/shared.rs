@@ -6,144 +6,81 @@ use crate::maintenance::seats::{Seat, Seats};
 use crate::maintenance::under_way::{Commit, UnderWay};
 use crate::maintenance::waits::{LongWait, LongWaits};
 use crate::pg::pool::shared::{my_latch, my_pid, wake as set_latch};
-use crate::pg::{guard, report};
+use crate::pg::report;
+use crate::pg::shmem::{Array, Element, Layout, Piece, Space};
 use pgrx::pg_sys;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// Databases with nodes, and those that are just being tried.
 const SEATS: usize = 128;
 
-/// The beginning of the shared memory; the places of those who wait and of those who commit follow. All zeroes are
-/// a valid one.
+/// The beginning of the shared memory; the places of those who wait and of those who commit follow, one for each
+/// process that there can be.
 struct Header {
     launcher: AtomicUsize,
     seats: [Seat; SEATS],
-    /// How many places of each kind there are.
-    places: usize,
+    waits: Array<LongWait>,
+    commits: Array<Commit>,
 }
 
-const _: () = assert!(
-    size_of::<Header>().is_multiple_of(align_of::<LongWait>())
-        && size_of::<LongWait>().is_multiple_of(align_of::<Commit>())
-);
+// SAFETY: atomics, of which all zeroes are valid ones.
+unsafe impl Element for LongWait {}
+// SAFETY: as above.
+unsafe impl Element for Commit {}
 
-/// One for each process that there can be.
-fn places() -> usize {
-    // SAFETY: set before the hooks are called.
-    unsafe { pg_sys::MaxBackends }.max(1) as usize
+/// Where the arrays are, and the bytes of the whole.
+fn arrays() -> (Array<LongWait>, Array<Commit>, usize) {
+    // SAFETY: set before the hooks of shared memory are called.
+    let processes = unsafe { pg_sys::MaxBackends }.max(1) as usize;
+    let mut space = Space::behind::<Header>();
+    let (waits, commits) = (space.array(processes), space.array(processes));
+    (waits, commits, space.bytes)
 }
 
-fn bytes() -> usize {
-    size_of::<Header>() + places() * (size_of::<LongWait>() + size_of::<Commit>())
+// SAFETY: atomics, and numbers that nobody changes.
+unsafe impl Layout for Header {
+    fn bytes() -> usize {
+        arrays().2
+    }
+
+    fn begin() -> Header {
+        let (waits, commits, _) = arrays();
+        let seats = std::array::from_fn(|_| Seat::default());
+        Header { launcher: AtomicUsize::default(), seats, waits, commits }
+    }
 }
+
+static MAINTENANCE: Piece<Header> = Piece::new(c"sharding_maintenance");
 
 static IS_WORKER: AtomicBool = AtomicBool::new(false);
 /// This process has told the log that there is no seat left.
 static TOLD: AtomicBool = AtomicBool::new(false);
-/// Set in the postmaster, inherited by its children.
-static SHARED: AtomicPtr<Header> = AtomicPtr::new(std::ptr::null_mut());
-static LOCK: AtomicPtr<pg_sys::LWLock> = AtomicPtr::new(std::ptr::null_mut());
 
-const TRANCHE: &std::ffi::CStr = c"sharding_maintenance";
-
-static mut PREV_SHMEM_REQUEST: pg_sys::shmem_request_hook_type = None;
-static mut PREV_SHMEM_STARTUP: pg_sys::shmem_startup_hook_type = None;
-
-/// Installs the hooks; while the postmaster loads its libraries.
+/// Reserves the shared memory; while the postmaster loads its libraries.
 pub fn install() {
-    // SAFETY: the postmaster has one thread.
-    unsafe {
-        PREV_SHMEM_REQUEST = pg_sys::shmem_request_hook;
-        pg_sys::shmem_request_hook = Some(request);
-        PREV_SHMEM_STARTUP = pg_sys::shmem_startup_hook;
-        pg_sys::shmem_startup_hook = Some(start);
-    }
-}
-
-unsafe extern "C-unwind" fn request() {
-    guard::guarded(|| {
-        // SAFETY: the previous hook is called as Postgres would.
-        unsafe {
-            if let Some(previous) = PREV_SHMEM_REQUEST {
-                guard::boundary(|| previous());
-            }
-            pg_sys::RequestAddinShmemSpace(bytes() as _);
-            pg_sys::RequestNamedLWLockTranche(TRANCHE.as_ptr(), 1);
-        }
-        Ok(())
-    })
-}
-
-unsafe extern "C-unwind" fn start() {
-    guard::guarded(|| {
-        // SAFETY: as above. The memory is nobody else's before the postmaster starts its first child.
-        unsafe {
-            if let Some(previous) = PREV_SHMEM_STARTUP {
-                guard::boundary(|| previous());
-            }
-            let mut found = false;
-            let memory = pg_sys::ShmemInitStruct(TRANCHE.as_ptr(), bytes() as _, &mut found).cast::<Header>();
-            if !found {
-                memory.cast::<u8>().write_bytes(0, bytes());
-                (*memory).places = places();
-            }
-            SHARED.store(memory, Ordering::Relaxed);
-            let lock = pg_sys::GetNamedLWLockTranche(TRANCHE.as_ptr());
-            LOCK.store(&raw mut (*lock).lock, Ordering::Relaxed);
-        }
-        Ok(())
-    })
-}
-
-fn header() -> Option<&'static Header> {
-    // SAFETY: null, or made by `start` for the life of the server.
-    unsafe { SHARED.load(Ordering::Relaxed).as_ref() }
+    MAINTENANCE.reserve();
 }
 
 /// The seats; none if the library was not loaded with the server.
 pub fn seats() -> Seats<'static> {
-    Seats(header().map_or(&[], |header| &header.seats))
+    Seats(MAINTENANCE.get().map_or(&[], |header| &header.seats))
 }
 
 /// The places of those who wait.
 pub fn long_waits() -> LongWaits<'static> {
-    // SAFETY: they follow the header in the number that `start` has given it; all their fields are atomics.
-    LongWaits(header().map_or(&[], |header| unsafe { std::slice::from_raw_parts(first_wait(header), header.places) }))
-}
-
-/// # Safety
-/// The header is the one in shared memory.
-unsafe fn first_wait(header: &Header) -> *const LongWait {
-    // SAFETY: what follows it has the size that `bytes` says.
-    unsafe { std::ptr::from_ref(header).add(1).cast() }
+    // SAFETY: the header is the one in shared memory.
+    LongWaits(MAINTENANCE.get().map_or(&[], |header| unsafe { header.waits.of(header) }))
 }
 
 /// The two-phase commits of live backends.
 pub fn under_way() -> UnderWay<'static> {
-    // SAFETY: they follow the places of those who wait.
-    UnderWay(header().map_or(&[], |header| unsafe {
-        std::slice::from_raw_parts(first_wait(header).add(header.places).cast::<Commit>(), header.places)
-    }))
+    // SAFETY: as above.
+    UnderWay(MAINTENANCE.get().map_or(&[], |header| unsafe { header.commits.of(header) }))
 }
 
-struct Held(*mut pg_sys::LWLock);
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        // SAFETY: taken in `locked`.
-        unsafe { pg_sys::LWLockRelease(self.0) }
-    }
-}
-
-/// Runs `work` under the lock. It must neither wait nor raise an ERROR.
+/// Runs `work` under the lock, if there is one. It must neither wait nor raise an ERROR.
 pub fn locked<T>(work: impl FnOnce(Seats<'static>) -> T) -> T {
-    let lock = LOCK.load(Ordering::Relaxed);
-    if lock.is_null() {
-        return work(seats());
-    }
-    // SAFETY: set together with the seats.
-    unsafe { pg_sys::LWLockAcquire(lock, pg_sys::LWLockMode::LW_EXCLUSIVE) };
-    let _held = Held(lock);
+    let _held = MAINTENANCE.hold(pg_sys::LWLockMode::LW_EXCLUSIVE);
     work(seats())
 }
 
@@ -161,14 +98,14 @@ pub fn my_database() -> u32 {
 
 /// This process is the launcher.
 pub fn set_launcher() {
-    if let Some(header) = header() {
+    if let Some(header) = MAINTENANCE.get() {
         header.launcher.store(my_latch(), Ordering::Release);
     }
 }
 
 /// Has the launcher look at the seats.
 pub fn wake_launcher() {
-    if let Some(header) = header() {
+    if let Some(header) = MAINTENANCE.get() {
         set_latch(header.launcher.load(Ordering::Acquire));
     }
 }
@@ -190,7 +127,7 @@ pub fn note(database: u32) -> bool {
             true
         }
         None => {
-            if header().is_some() && !TOLD.swap(true, Ordering::Relaxed) {
+            if MAINTENANCE.get().is_some() && !TOLD.swap(true, Ordering::Relaxed) {
                 report::log(
                     &Error::new(sqlstate::CONFIGURATION_LIMIT, "no more databases with nodes can be looked after")
                         .detail(format!("There are {SEATS} on this server already."))

@@ -61,6 +61,11 @@ pub struct Connected {
 }
 
 impl Attempt {
+    /// What was asked for.
+    pub fn opening(&self) -> &Opening {
+        &self.opening
+    }
+
     /// To be begun after a pause. Its time runs from then.
     pub fn new(opening: Opening, pause: Duration) -> Attempt {
         let not_before = Instant::now() + pause;

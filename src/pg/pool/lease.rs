@@ -6,21 +6,19 @@
 use crate::catalog::NodeId;
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::connection::{CancelWay, Connection, Place};
-use crate::pg::endpoint::Endpoint;
+use crate::pg::endpoint::{Endpoint, endpoint_of};
 use crate::pg::maintenance;
-use crate::pg::maintenance::long_wait::{self, Watch};
 use crate::pg::pool::ask::{ask, ended, socket_path};
 use crate::pg::pool::dial::socket_address;
+use crate::pg::pool::queueing::{turn_now, wait_in_queue};
 use crate::pg::pool::settings;
-use crate::pg::pool::shared::{self, locked, my_latch, my_pid, now, table, wake, wake_worker, wake_workers, worker_of};
+use crate::pg::pool::shared::{self, locked, my_latch, my_pid, serving, table, wake_worker, wake_workers, worker_of};
 use crate::pg::preload;
 use crate::pg::settings::Settings;
 use crate::pg::socket::Socket;
-use crate::pg::wait::{Event, Patience, wait_as};
 use crate::pool::message::{Answer, Opening, Request, encode};
-use crate::pool::pools::{Counters, PoolKey};
+use crate::pool::pools::PoolKey;
 use crate::pool::slot::Owner;
-use crate::pool::stuck::is_stuck;
 use crate::pool::table::{Claim, GivenBack, Table, Wish};
 use crate::wire::startup::CancelKey;
 use pgrx::pg_sys;
@@ -54,7 +52,7 @@ fn me() -> Owner {
 
 fn wish(alone: bool, again: Option<Place>) -> Wish {
     let again = again.map(|place| (place.slot, place.generation));
-    Wish { owner: me(), alone, again, latch: my_latch() }
+    Wish { owner: me(), alone, again, turn: turn_now(), latch: my_latch() }
 }
 
 /// What tells the connections of a pool from others: where they go and with which credentials.
@@ -80,8 +78,9 @@ pub fn key_of(node: NodeId, mapping: u32, outside: bool, endpoint: &Endpoint) ->
     PoolKey { database, node: node.0, mapping, outside, family, fingerprint: xxh3_128(&bytes) }
 }
 
-/// An idle connection of a pool, the one that was last at this place if possible. `alone`: no other
-/// is asked for until it is given back; then, in the common case, it takes one compare-and-swap.
+/// A connection of a pool that is known, the one that was last at this place if possible; waits for one at the limit.
+/// `None` if there is none, but may be. `alone`: no other is asked for until it is given back; then, in the common
+/// case, it takes one compare-and-swap.
 pub fn again(
     last: Place,
     key: &PoolKey,
@@ -93,13 +92,28 @@ pub fn again(
     if alone && table.lease_again(last.slot, last.generation, me()) {
         return fetch(table, last.slot, node);
     }
-    let slot = locked(table, |all| {
+    let started = Instant::now();
+    let claim = serving(table, |all, wake| {
         let pool = all.find_pool(key)?;
-        all.claim_idle(pool, wish(alone, Some(last)), settings::size())
+        Some((pool, all.claim_open(pool, wish(alone, Some(last)), settings::size(), wake)?))
     });
-    match slot {
-        Some(slot) => fetch(table, slot, node),
-        None => Ok(None),
+    let claim = match claim {
+        Some((pool, Claim::Wait(place))) => wait_in_queue(table, pool, place, started)?,
+        Some((_, claim)) => claim,
+        None => return Ok(None),
+    };
+    match claim {
+        Claim::Leased(slot) => fetch(table, slot, node),
+        Claim::Open(slot) => {
+            let claimed = Claimed::of(table, slot);
+            let endpoint = endpoint_of(NodeId(key.node))?;
+            if key_of(NodeId(key.node), key.mapping, key.outside, &endpoint) != *key {
+                // The server was altered meanwhile: this one would lead elsewhere.
+                return Ok(None);
+            }
+            open(claimed, &endpoint, &Settings::current())
+        }
+        Claim::Wait(_) | Claim::Full => Ok(None),
     }
 }
 
@@ -114,9 +128,11 @@ pub fn give_back(mut connection: Box<Connection>, settings: u64) {
     connection.given_back();
     match table.give_back(slot, me()) {
         GivenBack::Idle => park(connection),
-        GivenBack::SomeoneWaits => {
+        GivenBack::SomeoneWaits { bound } => {
             park(connection);
-            locked(table, |all| all.dispatch(settings::size(), wake));
+            if serving(table, |all, wake| all.pass_on(slot, bound, settings::size(), wake)) {
+                wake_workers();
+            }
         }
         GivenBack::Broken | GivenBack::NotYours => {
             connection.shut_down();
@@ -151,7 +167,8 @@ pub fn with_facts<T>(place: Place, f: impl FnOnce(&crate::pool::slot::Facts) -> 
 fn abandon_where(fits: impl Fn(&PoolKey) -> bool) {
     let Some(table) = table() else { return };
     locked(table, |_| {
-        for (index, _) in table.pools_in_use().filter(|(_, pool)| fits(&pool.key())) {
+        for (index, pool) in table.pools_in_use().filter(|(_, pool)| fits(&pool.key())) {
+            pool.warm.store(false, Ordering::SeqCst);
             for slot in 0..table.slots.len() {
                 if table.slots[slot].pool.load(Ordering::Relaxed) as usize == index {
                     table.doom(slot);
@@ -211,27 +228,31 @@ pub fn lease(key: &PoolKey, endpoint: &Endpoint, settings: &Settings, alone: boo
     let started = Instant::now();
     let mut failures = 0;
     loop {
-        let claim = locked(table, |all| {
+        let claim = serving(table, |all, wake| {
             let pool = all.pool_for(key)?;
             table.pools[pool].node_name.set(&endpoint.name);
             table.pools[pool].user.set(&endpoint.user);
-            Some((pool, all.claim(pool, wish(alone, None), settings::size(), wake)))
+            let claim = all.claim(pool, wish(alone, None), settings::size(), wake);
+            // Somebody else's idle connection may have been given up for this one.
+            let close = table.open_in(pool) < settings::size() && all.has_broken();
+            Some((pool, claim, close))
         });
         let claim = match claim {
-            None | Some((_, Claim::Full)) => {
+            None | Some((_, Claim::Full, _)) => {
                 return Err(Error::new(sqlstate::TOO_MANY_CONNECTIONS, "the connection pool has no room left")
                     .hint("Raise sharding.max_pooled_connections."));
             }
-            Some((pool, Claim::Wait(place))) => {
-                // Somebody else's idle connection may have been given up for this one.
-                wake_workers();
-                wait_in_queue(table, pool, place, endpoint, started)?
+            Some((pool, Claim::Wait(place), close)) => {
+                if close {
+                    wake_workers();
+                }
+                wait_in_queue(table, pool, place, started)?
             }
-            Some((_, claim)) => claim,
+            Some((_, claim, _)) => claim,
         };
         let (slot, connection) = match claim {
             Claim::Leased(slot) => (slot, fetch(table, slot, || endpoint.name.clone())?),
-            Claim::Open(slot) => (slot, open(table, slot, endpoint, settings)?),
+            Claim::Open(slot) => (slot, open(Claimed::of(table, slot), endpoint, settings)?),
             Claim::Wait(_) | Claim::Full => continue,
         };
         if let Some(connection) = connection {
@@ -252,6 +273,10 @@ struct Claimed {
 }
 
 impl Claimed {
+    fn of(table: Table<'static>, slot: usize) -> Claimed {
+        Claimed { place: Place { slot, generation: table.slots[slot].word().generation } }
+    }
+
     fn keep(self) {
         std::mem::forget(self);
     }
@@ -265,11 +290,12 @@ impl Drop for Claimed {
 
 /// The connection of a leased slot; `None` if it is gone.
 fn fetch(table: Table<'static>, slot: usize, node: impl FnOnce() -> String) -> Result<Option<Box<Connection>>> {
-    let place = Place { slot, generation: table.slots[slot].word().generation };
+    let claimed = Claimed::of(table, slot);
+    let place = claimed.place;
     if let Some(connection) = unpark(place) {
+        claimed.keep();
         return Ok(Some(connection));
     }
-    let claimed = Claimed { place };
     let request = Request::Descriptor { slot: slot as u32, generation: place.generation };
     match ask(worker_of(slot), &request, Instant::now() + HAND_OVER_BOUND)? {
         Some((answer @ Answer::Connected { .. }, Some(fd))) => {
@@ -282,14 +308,9 @@ fn fetch(table: Table<'static>, slot: usize, node: impl FnOnce() -> String) -> R
 }
 
 /// Has a connection opened in a slot; `None` if the worker ended.
-fn open(
-    table: Table<'static>,
-    slot: usize,
-    endpoint: &Endpoint,
-    settings: &Settings,
-) -> Result<Option<Box<Connection>>> {
-    let place = Place { slot, generation: table.slots[slot].word().generation };
-    let claimed = Claimed { place };
+fn open(claimed: Claimed, endpoint: &Endpoint, settings: &Settings) -> Result<Option<Box<Connection>>> {
+    let place = claimed.place;
+    let slot = place.slot;
     let unable = |reason: String, hint: Option<String>| {
         let message = format!("could not connect to node \"{}\"", endpoint.name);
         let mut error = Error::new(sqlstate::CONNECTION_UNABLE, message).detail(reason);
@@ -306,6 +327,7 @@ fn open(
         user: endpoint.user.clone(),
         password: endpoint.password.clone(),
         parameters: parameters(endpoint, settings),
+        settings: settings.hash(),
         timeout_ms: endpoint.timeout.as_millis() as u64,
         keepalive: endpoint.keepalive,
     };
@@ -313,7 +335,6 @@ fn open(
     match ask(worker_of(slot), &request, Instant::now() + patience + WORKER_GRACE)? {
         Some((answer @ Answer::Connected { .. }, Some(fd))) => {
             let connection = connected(place, fd, &endpoint.name, &answer)?;
-            table.slots[slot].facts.settings.store(settings.hash(), Ordering::Relaxed);
             claimed.keep();
             Ok(Some(connection))
         }
@@ -372,94 +393,6 @@ fn database_encoding() -> String {
     unsafe { CStr::from_ptr(pg_sys::GetDatabaseEncodingName()) }.to_string_lossy().into_owned()
 }
 
-/// A place in the queue, left when the wait ends in any way.
-struct Waiting {
-    table: Table<'static>,
-    place: usize,
-}
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        locked(self.table, |all| all.withdraw(self.place, settings::size(), wake));
-        wake_workers();
-    }
-}
-
-fn wait_in_queue(
-    table: Table<'static>,
-    pool: usize,
-    place: usize,
-    endpoint: &Endpoint,
-    started: Instant,
-) -> Result<Claim> {
-    let waiting = Waiting { table, place };
-    let timeout = settings::wait_timeout();
-    let deadline = timeout.map(|timeout| started + timeout);
-    let began = now();
-    let look_after = long_wait::limit();
-    let mut look = Instant::now() + look_after;
-    let mut watch = Watch::default();
-    loop {
-        if let Some(claim) = table.granted(place) {
-            table.leave(place);
-            std::mem::forget(waiting);
-            let Counters { wait_micros, .. } = &table.pools[pool].counters;
-            wait_micros.fetch_add((now() - began).max(0) as u64, Ordering::Relaxed);
-            return Ok(claim);
-        }
-        let instant = Instant::now();
-        if deadline.is_some_and(|deadline| instant >= deadline) {
-            return Err(timed_out(table, pool, endpoint));
-        }
-        if instant >= look {
-            if in_a_circle(table) {
-                return Err(Error::new(sqlstate::DEADLOCK_DETECTED, "deadlock detected")
-                    .detail(format!(
-                        "This transaction waits for a connection to node \"{}\", which is in use by transactions \
-                     that wait for connections that this one uses.",
-                        endpoint.name
-                    ))
-                    .hint("Repeat the transaction, or raise sharding.pool_size."));
-            }
-            look = instant + look_after;
-        }
-        if let Some(error) = watch.verdict() {
-            return Err(error);
-        }
-        wait_as(
-            Event::Pool,
-            &[],
-            Patience::until([deadline, watch.until()].into_iter().flatten().fold(look, Instant::min)),
-        );
-    }
-}
-
-fn timed_out(table: Table<'static>, pool: usize, endpoint: &Endpoint) -> Error {
-    let (open, size) = (table.open_in(pool), settings::size());
-    let error = Error::new(
-        sqlstate::TOO_MANY_CONNECTIONS,
-        format!("no connection to node \"{}\" became free in time", endpoint.name),
-    );
-    if open >= size {
-        error
-            .detail(format!("All {open} connections as user \"{}\" are in use by other transactions.", endpoint.user))
-            .hint("Raise sharding.pool_size or sharding.pool_wait_timeout, or keep transactions shorter.")
-    } else {
-        error
-            .detail(format!("All {} connections to nodes are in use by other transactions.", table.slots.len()))
-            .hint("Raise sharding.max_pooled_connections.")
-    }
-}
-
-/// Whether this backend waits for others that wait for it.
-fn in_a_circle(table: Table<'static>) -> bool {
-    locked(table, |all| {
-        let (waits, holds) = all.waits_and_holds();
-        holds.iter().any(|(owner, _)| *owner == me())
-            && is_stuck(me(), &waits, &holds, |pool| all.has_spare(pool, settings::size()))
-    })
-}
-
 /// Sees to it that nothing stays behind when this backend ends.
 fn register() {
     if !REGISTERED.replace(true) {
@@ -472,7 +405,7 @@ fn register() {
 unsafe extern "C-unwind" fn leave(_code: i32, _arg: pg_sys::Datum) {
     ENDED.set(true);
     if let Some(table) = shared::table()
-        && locked(table, |all| all.bury(me(), settings::size(), wake))
+        && serving(table, |all, wake| all.bury(me(), settings::size(), wake))
     {
         wake_workers();
     }

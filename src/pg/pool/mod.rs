@@ -14,8 +14,10 @@
 //!
 //! - [`shared`]: what the processes share, and the lock around it
 //! - [`lease`]: how a backend gets a connection and gives it back
+//! - [`queueing`]: how it waits for one
 //! - [`ask`]: what a backend asks of a worker, over a private socket
 //! - [`worker`], [`attempt`], [`dial`], [`link`]: opening, watching and closing connections
+//! - [`upkeep`], [`warm`]: what is closed and opened without being asked
 //! - [`master`]: a connection as its worker keeps it
 //! - [`relayed`], [`files`]: TLS, which the worker speaks for the backends
 //! - [`cancel`]: requests to cancel that the worker sends
@@ -34,10 +36,13 @@ pub mod link;
 pub mod master;
 pub mod overview;
 pub mod poll;
+pub mod queueing;
 pub mod relayed;
 pub mod settings;
 pub mod shared;
 pub mod taint;
+pub mod upkeep;
+pub mod warm;
 pub mod worker;
 
 /// Defines the settings, and where the library is loaded with the server, the shared memory and the

@@ -4,6 +4,7 @@ use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
 use std::time::Duration;
 
 static SIZE: GucSetting<i32> = GucSetting::<i32>::new(10);
+static MIN_SIZE: GucSetting<i32> = GucSetting::<i32>::new(0);
 static MAX_CONNECTIONS: GucSetting<i32> = GucSetting::<i32>::new(256);
 static WAIT_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(30_000);
 static IDLE_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(600);
@@ -20,6 +21,16 @@ pub fn install() {
         c"All sessions of the coordinator share them, each for the time of a transaction.",
         &SIZE,
         1,
+        10_000,
+        GucContext::Sighup,
+        GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"sharding.pool_min_size",
+        c"Connections to a node per user of it that are kept although nobody uses them.",
+        c"For who was connected there within the time of sharding.pool_lifetime.",
+        &MIN_SIZE,
+        0,
         10_000,
         GucContext::Sighup,
         GucFlags::default(),
@@ -79,6 +90,11 @@ pub fn install() {
 /// Connections per node and user.
 pub fn size() -> u32 {
     SIZE.get().max(1) as u32
+}
+
+/// Connections per node and user that are kept.
+pub fn min_size() -> u32 {
+    MIN_SIZE.get().max(0) as u32
 }
 
 pub fn max_connections() -> usize {

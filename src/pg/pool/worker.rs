@@ -14,12 +14,14 @@ use crate::pg::pool::cancel::{Cancel, Purpose};
 use crate::pg::pool::master::Master;
 use crate::pg::pool::poll::{Interest, Poll, Watch};
 use crate::pg::pool::relayed::{Relayed, Tokens};
-use crate::pg::pool::shared::{self, locked, my_pid, now, wake, worker_of};
+use crate::pg::pool::shared::{self, my_pid, now, serving, worker_of};
+use crate::pg::pool::upkeep::retire_all;
+use crate::pg::pool::warm::Recipes;
 use crate::pg::pool::{descriptor, settings};
 use crate::pg::report;
 use crate::pg::wait::{Event, Patience, Source, wait_as};
 use crate::pool::backoff::pause_after;
-use crate::pool::message::{Answer, Request, decode, encode};
+use crate::pool::message::{Answer, Opening, Request, decode, encode};
 use crate::pool::slot::{Owner, State, Word};
 use crate::pool::table::Table;
 use crate::tls::relay::BLOCK;
@@ -97,19 +99,21 @@ struct Wanted {
     slot: usize,
     generation: u64,
     owner: Owner,
-    client: u64,
+    /// `None`: it is to be kept for whoever comes.
+    client: Option<u64>,
     watch: Watch,
     /// Of the socket that is watched.
     dials: u64,
 }
 
-struct Worker {
-    index: usize,
-    table: Table<'static>,
-    poll: Poll,
+pub struct Worker {
+    pub(super) index: usize,
+    pub(super) table: Table<'static>,
+    pub(super) poll: Poll,
     listener: UnixListener,
     /// By slot.
-    masters: HashMap<usize, Master>,
+    pub(super) masters: HashMap<usize, Master>,
+    pub(super) recipes: Recipes,
     clients: HashMap<u64, Client>,
     attempts: HashMap<u64, Wanted>,
     cancels: HashMap<u64, (Cancel, Watch)>,
@@ -117,7 +121,7 @@ struct Worker {
     block: Box<[u8]>,
     last_token: u64,
     next_tick: Instant,
-    ticks: u64,
+    pub(super) ticks: u64,
 }
 
 const LISTENER: u64 = 0;
@@ -146,6 +150,7 @@ impl Worker {
             poll,
             listener,
             masters: HashMap::new(),
+            recipes: Recipes::default(),
             clients: HashMap::new(),
             attempts: HashMap::new(),
             cancels: HashMap::new(),
@@ -200,11 +205,7 @@ impl Worker {
         self.close_broken();
         if Instant::now() >= self.next_tick {
             self.next_tick = Instant::now() + TICK;
-            self.ticks += 1;
-            self.retire_old();
-            if self.ticks.is_multiple_of(5) {
-                self.bury_the_dead();
-            }
+            self.tick();
         }
     }
 
@@ -275,11 +276,7 @@ impl Worker {
                 {
                     return self.answer(client, &Answer::Gone, None);
                 }
-                let attempt = Attempt::new(*opening, self.pause(slot));
-                let token = self.token();
-                let wanted = Wanted { attempt, slot, generation, owner, client, watch: Watch::default(), dials: 0 };
-                self.attempts.insert(token, wanted);
-                self.advance(token);
+                self.begin(slot, owner, *opening, Some(client));
             }
         }
     }
@@ -311,6 +308,16 @@ impl Worker {
     }
 
     // Opening.
+
+    /// Begins to connect in a slot that is `Opening` for this owner.
+    pub(super) fn begin(&mut self, slot: usize, owner: Owner, opening: Opening, client: Option<u64>) {
+        let generation = self.table.slots[slot].word().generation;
+        let attempt = Attempt::new(opening, self.pause(slot));
+        let token = self.token();
+        let wanted = Wanted { attempt, slot, generation, owner, client, watch: Watch::default(), dials: 0 };
+        self.attempts.insert(token, wanted);
+        self.advance(token);
+    }
 
     /// How long to leave the node alone, after what happened before.
     fn pause(&self, slot: usize) -> Duration {
@@ -360,6 +367,8 @@ impl Worker {
         let Connected { link, address, place, seal, cancel_key } = connected;
         let Wanted { slot: index, generation, owner, client, .. } = wanted;
         let slot = &self.table.slots[index];
+        let opening = wanted.attempt.opening();
+        slot.facts.settings.store(opening.settings, Ordering::Relaxed);
         slot.facts.cancel_process.store(cancel_key.process_id, Ordering::Relaxed);
         slot.facts.cancel_secret.store(cancel_key.secret_key, Ordering::Relaxed);
         slot.facts.opened_at.store(now(), Ordering::Relaxed);
@@ -367,6 +376,10 @@ impl Worker {
         slot.facts.tls.store(seal.is_some(), Ordering::Relaxed);
         let pool = &self.table.pools[slot.pool.load(Ordering::Relaxed) as usize];
         pool.failures.store(0, Ordering::Relaxed);
+        if client.is_some() && !slot.doomed.load(Ordering::SeqCst) {
+            pool.warm.store(true, Ordering::SeqCst);
+            self.recipes.learn(slot.pool.load(Ordering::Relaxed) as usize, pool.key(), opening);
+        }
         self.poll.remove(link.fd());
         let (relayed, socket) = match Relayed::new(link) {
             Ok(both) => both,
@@ -387,9 +400,13 @@ impl Worker {
         if !watched || !self.table.opened(index, generation, owner) {
             // Broken by a backend that did not wait: `close_broken` finds it.
             self.table.break_off(index, owner);
-            return self.answer(client, &Answer::Gone, None);
+            client.into_iter().for_each(|client| self.answer(client, &Answer::Gone, None));
+            return;
         }
-        self.answer(client, &answer, Some(fd));
+        match client {
+            Some(client) => self.answer(client, &answer, Some(fd)),
+            None => self.put_aside(index, owner),
+        }
         self.relay(index);
     }
 
@@ -400,7 +417,9 @@ impl Worker {
         pool.failed_at.store(now(), Ordering::Relaxed);
         pool.counters.failed.fetch_add(1, Ordering::Relaxed);
         self.free(wanted.slot, Word { state: State::Opening(wanted.owner), generation: wanted.generation });
-        self.answer(wanted.client, &Answer::Failed { reason, hint }, None);
+        if let Some(client) = wanted.client {
+            self.answer(client, &Answer::Failed { reason, hint }, None);
+        }
     }
 
     /// Moves bytes between a backend and a node, if they are encrypted on the way.
@@ -485,7 +504,7 @@ impl Worker {
     }
 
     /// Closes the connection of a broken slot and frees it.
-    fn close(&mut self, slot: usize) {
+    pub(super) fn close(&mut self, slot: usize) {
         if let Some(mut master) = self.masters.remove(&slot) {
             self.poll.remove(master.socket.fd());
             master.leave(&self.poll);
@@ -497,79 +516,12 @@ impl Worker {
     }
 
     fn free(&self, slot: usize, seen: Word) {
-        locked(self.table, |all| {
+        serving(self.table, |all, wake| {
             if all.retire(slot, seen) {
                 all.dispatch(settings::size(), wake);
             }
         });
     }
-
-    /// Closes what was idle for too long, is too old, or is more than there may be.
-    fn retire_old(&mut self) {
-        let instant = Instant::now();
-        let older = |since: Instant, limit: Option<Duration>| limit.is_some_and(|l| instant.duration_since(since) > l);
-        let mut close = Vec::new();
-        for (index, master) in &mut self.masters {
-            let slot = &self.table.slots[*index];
-            let word = slot.word();
-            let leases = slot.facts.leases.load(Ordering::Relaxed);
-            if word.state != State::Idle || leases != master.leases {
-                master.leases = leases;
-                master.idle_since = instant;
-            }
-            if older(master.opened, settings::lifetime()) && self.table.doom(*index) {
-                close.push(*index);
-                continue;
-            }
-            let surplus = self.table.open_in(slot.pool.load(Ordering::Relaxed) as usize) > settings::size();
-            if (surplus || older(master.idle_since, settings::idle_timeout()))
-                && word.state == State::Idle
-                && slot.change(word, State::Broken)
-            {
-                close.push(*index);
-            }
-        }
-        close.into_iter().for_each(|slot| self.close(slot));
-    }
-
-    /// Takes back what belongs to processes that are no backends any more. They all give back when
-    /// they end; this is for those that could not.
-    fn bury_the_dead(&mut self) {
-        let (waits, holds) = locked(self.table, |all| all.waits_and_holds());
-        let mut owners: Vec<Owner> = waits.into_iter().chain(holds).map(|(owner, _)| owner).collect();
-        owners.sort();
-        owners.dedup();
-        for owner in owners {
-            // SAFETY: looks the process up under its own lock.
-            if unsafe { pg_sys::BackendPidGetProc(owner.0 as i32) }.is_null()
-                && locked(self.table, |all| all.bury(owner, settings::size(), wake))
-            {
-                shared::wake_workers();
-            }
-        }
-    }
-
-    /// Closes what nobody uses; what is in use closes when it is given back.
-    fn stop(&mut self) {
-        for (slot, master) in &mut self.masters {
-            if self.table.doom(*slot) {
-                master.leave(&self.poll);
-            }
-        }
-        retire_all(self.table, self.index);
-    }
-}
-
-/// Frees the slots of a worker that have no descriptor any more.
-fn retire_all(table: Table<'static>, index: usize) {
-    for slot in (index..table.slots.len()).step_by(settings::workers()) {
-        table.doom(slot);
-        let seen = table.slots[slot].word();
-        if !matches!(seen.state, State::Free | State::Leased(_)) {
-            locked(table, |all| all.retire(slot, seen));
-        }
-    }
-    locked(table, |all| all.dispatch(settings::size(), wake));
 }
 
 unsafe extern "C-unwind" fn leave(_code: i32, index: pg_sys::Datum) {
