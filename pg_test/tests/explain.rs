@@ -171,7 +171,7 @@ fn what_can_be_split_runs_on_the_nodes() {
         ),
         ("SELECT DISTINCT v FROM t", &["SELECT DISTINCT v"]),
         ("SELECT count(DISTINCT id) FROM t", &["count(DISTINCT id)"]),
-        ("SELECT count(DISTINCT w) FROM t", &["GROUP BY w"]),
+        ("SELECT count(DISTINCT w) FROM t", &["GROUP BY w", "Group Key: t.w", "Merge Key: t.w"]),
         ("SELECT t.w, u.n FROM t LEFT JOIN u ON u.t_id = t.id", &["LEFT JOIN"]),
         ("SELECT r.name, sum(u.n) FROM u JOIN r ON r.id = u.n GROUP BY r.name", &["JOIN", "GROUP BY r.name"]),
         ("SELECT u.n FROM u LEFT JOIN r ON r.id = u.n", &["LEFT JOIN"]),

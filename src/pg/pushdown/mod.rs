@@ -72,7 +72,8 @@ pub struct Pushed {
 pub struct Sorted {
     sql: String,
     keys: Vec<MergeKey>,
-    /// There is no other: LIMIT needs the order.
+    /// There is no other: LIMIT needs the order, or duplicates are removed above, of which the planner cannot tell
+    /// how many there are and would guess that few rows are left.
     only: bool,
 }
 
@@ -255,7 +256,7 @@ impl Rewriter<'_> {
                 return Err(reason);
             }
             let order = if gucs::SORT_PUSHDOWN.get() { order::of(&halves) } else { None };
-            let sorted = order.as_ref().and_then(|o| sorted(sent, o, &self.vocabulary));
+            let sorted = order.as_ref().and_then(|o| sorted(sent, o, &self.vocabulary, halves.bottom != halves.outer));
             let count = parameters.expressions.len();
             let target = match block {
                 Some(block) => self.target(sent, table, reading, block, &mut parameters),
@@ -445,21 +446,27 @@ impl Rewriter<'_> {
 }
 
 /// The statement with its order; none if a node may not know an operator.
-unsafe fn sorted(sent: *mut pg_sys::Query, order: &Order, vocabulary: &Vocabulary) -> Option<Sorted> {
+unsafe fn sorted(
+    sent: *mut pg_sys::Query,
+    order: &Order,
+    vocabulary: &Vocabulary,
+    removes_duplicates: bool,
+) -> Option<Sorted> {
     // SAFETY: a copy is changed.
     unsafe {
         if shippable::why_not(order.clauses.cast(), vocabulary).is_some() {
             return None;
         }
-        let only = !(*sent).sortClause.is_null();
+        let is_fixed = !(*sent).sortClause.is_null();
         let query = tree::copy(sent);
-        if !only {
+        if !is_fixed {
             (*query).sortClause = tree::copy(order.clauses);
             let mut entries = items::<pg_sys::TargetEntry>((*query).targetList);
             for (clause, key) in items::<pg_sys::SortGroupClause>((*query).sortClause).into_iter().zip(&order.keys) {
                 (*entries[key.column]).ressortgroupref = (*clause).tleSortGroupRef;
             }
         }
+        let only = is_fixed || removes_duplicates;
         Some(Sorted { sql: print::query_text(query), keys: order.keys.clone(), only })
     }
 }
