@@ -48,6 +48,8 @@ const PAGE_BYTES: usize = 1 << 20;
 const LARGEST_PAGE: usize = 50_000;
 /// A page holds at most so many times the rows of the one before.
 const PAGE_GROWTH: usize = 16;
+/// What a message with COPY data holds, about.
+const COPY_MESSAGE: usize = 64 * 1024;
 
 /// One thing asked of the node and what has come of it so far.
 #[derive(Debug, Default)]
@@ -365,6 +367,23 @@ impl Conversation {
         Ok(())
     }
 
+    /// The same with many small pieces, in messages that are as large as is good.
+    pub fn copy_records<'a>(&mut self, records: impl Iterator<Item = &'a [u8]>) {
+        if self.copying.is_none() {
+            return;
+        }
+        let output = &mut self.output;
+        let mut start = begin_copy_message(output);
+        for piece in records.flat_map(|record| record.chunks(COPY_MESSAGE)) {
+            if output.len() - start > COPY_MESSAGE {
+                end_copy_message(output, start);
+                start = begin_copy_message(output);
+            }
+            output.extend_from_slice(piece);
+        }
+        end_copy_message(output, start);
+    }
+
     /// Ends the data of the COPY under way.
     pub fn copy_done(&mut self) {
         if self.copying.take().is_some() {
@@ -647,6 +666,17 @@ impl Task {
         self.affected = self.affected.saturating_add(rows_affected(tag));
         self.tags.push(tag.to_string());
     }
+}
+
+/// Begins a CopyData message; where its length will stand.
+fn begin_copy_message(output: &mut BytesMut) -> usize {
+    output.extend_from_slice(&[b'd', 0, 0, 0, 0]);
+    output.len() - 4
+}
+
+fn end_copy_message(output: &mut BytesMut, start: usize) {
+    let length = (output.len() - start) as i32;
+    output[start..start + 4].copy_from_slice(&length.to_be_bytes());
 }
 
 /// Whether an error says that a prepared statement is gone, or that its columns have changed.
