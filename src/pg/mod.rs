@@ -24,6 +24,7 @@ pub mod lock_rows;
 pub mod maintenance;
 pub mod modify;
 pub mod modify_apply;
+pub mod modify_copy;
 pub mod modify_returning;
 pub mod modify_run;
 pub mod params;
