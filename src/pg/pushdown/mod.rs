@@ -10,7 +10,7 @@
 //!
 //! - `place`: is each row of the answer on one node? (the rules: [`crate::plan::pushdown`])
 //! - `split`: the nodes' query and the one above; `aggregate`, `columns`
-//! - `insert_select`: INSERT ... SELECT as a whole
+//! - `insert_select`, `write`: INSERT ... SELECT, UPDATE, DELETE and MERGE as a whole
 //! - `stand_in`: how the planner sees the former
 //!
 //! Where the whole query cannot be split, its subqueries may be: those that group, aggregate or cut off
@@ -19,11 +19,13 @@
 
 mod aggregate;
 mod columns;
+mod compat;
 pub mod insert_select;
 mod place;
 mod shape;
 mod split;
 mod stand_in;
+pub mod write;
 
 pub use stand_in::{is_marked, plan, replace_paths};
 
