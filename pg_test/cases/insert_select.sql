@@ -126,3 +126,24 @@ INSERT INTO narrow SELECT n + 500000, 'odd', 7 FROM wide WHERE n < 200;
 SELECT n, price FROM narrow WHERE code = 'odd';
 DROP TABLE wide, narrow;
 DROP FUNCTION odd_ones;
+
+-- a foreign key to the table itself, and a trigger, look at the rows when all are there
+CREATE TABLE tree (owner int, id int, parent int, pad text, PRIMARY KEY (owner, id), FOREIGN KEY (owner, parent) REFERENCES tree);
+-- @distribute(tree, owner, 4)
+CREATE TABLE leaves (owner int, id int, of_owner int);
+-- @distribute(leaves, owner, 4, tree)
+INSERT INTO tree SELECT g % 5, g, CASE WHEN g < 2995 THEN g + 5 END, repeat('pad' || g, 500) FROM generate_series(1, 3000) g;
+SELECT count(*), sum(length(pad)) FROM tree;
+CREATE FUNCTION count_owner() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    UPDATE t.leaves SET of_owner = (SELECT count(*) FROM t.tree x WHERE x.owner = NEW.owner) WHERE owner = NEW.owner;
+    RETURN NULL;
+END $$;
+INSERT INTO leaves SELECT DISTINCT owner, 0, 0 FROM tree;
+CREATE TRIGGER counted AFTER INSERT ON tree FOR EACH ROW WHEN (NEW.id % 500 = 1) EXECUTE FUNCTION count_owner();
+INSERT INTO tree SELECT owner, id + 3000, parent, pad FROM tree;
+SELECT owner, of_owner FROM leaves;
+-- @error(23503)
+INSERT INTO tree SELECT id % 7, id + 10000, parent FROM tree;
+SELECT count(*), sum(length(pad)) FROM tree;
+DROP TABLE leaves, tree;
+DROP FUNCTION count_owner;

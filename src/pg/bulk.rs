@@ -11,6 +11,9 @@
 //! let rows = loader.finish()?;
 //! ```
 //!
+//! Where the rows must not be looked at before all are there, they are set aside first ([`BulkLoader::hold`]) and go out as
+//! one COPY per node.
+//!
 //! Rows that come as another COPY's or a result's binary fields need no encoding: [`BulkLoader::push_fields`].
 
 use crate::catalog::{ClusterMap, ColocationGroup, NodeId, Spread, TableId};
@@ -20,7 +23,8 @@ use crate::error::{Error, Result, sqlstate};
 use crate::pg::codec::{Codec, TransmissionMode};
 use crate::pg::ddl::describe;
 use crate::pg::hash::KeyHasher;
-use crate::pg::session::copy::Pieces;
+use crate::pg::session::copy::{CopyStream, Ending, Pieces, finish, make_room};
+use crate::pg::spill::Spill;
 use crate::pg::utility::copy_keys::{Batch, Keys};
 use crate::pg::{pending, readers};
 use pgrx::pg_sys;
@@ -29,6 +33,8 @@ use pgrx::pg_sys;
 /// 200 rows (PostgreSQL 15, 16 shards).
 const PIECE: usize = 2 << 20;
 const MOST: usize = 16 << 20;
+/// What is read back at once of rows that were set aside.
+const HELD_PIECE: usize = 256 * 1024;
 /// Rows between two clean-ups of what the output functions left in memory.
 const ROWS_PER_RESET: u32 = 256;
 
@@ -77,6 +83,8 @@ pub struct BulkLoader {
     keys: Option<(Keys, Batch)>,
     lanes: Lanes,
     pieces: Option<Pieces>,
+    /// Rows that are set aside, per node.
+    held: Option<Vec<Spill>>,
     rows: u64,
     since_reset: u32,
     memory: pg_sys::MemoryContext,
@@ -154,6 +162,7 @@ impl BulkLoader {
             keys: None,
             lanes: Lanes::new(lane_of_shard, nodes.len()),
             pieces: None,
+            held: None,
             rows: 0,
             since_reset: 0,
             memory,
@@ -186,6 +195,11 @@ impl BulkLoader {
             }
         }
         self.added()
+    }
+
+    /// No node gets anything before all rows are here: what looks at them at the end of a COPY sees them all.
+    pub fn hold(&mut self) {
+        self.held = Some(self.nodes.iter().map(|_| Spill::create()).collect());
     }
 
     /// Whether rows travel in binary: then their fields may be given as they came.
@@ -230,7 +244,10 @@ impl BulkLoader {
     /// Sends what waits; the number of rows that the nodes took.
     pub fn finish(mut self) -> Result<u64> {
         self.flush(More::No)?;
-        let taken = self.pieces.take().map_or(Ok(0), Pieces::finish)?;
+        let taken = match self.held.take() {
+            Some(held) => self.send_held(held)?,
+            None => self.pieces.take().map_or(Ok(0), Pieces::finish)?,
+        };
         if let Some((keys, _)) = self.keys {
             keys.close();
         }
@@ -247,13 +264,23 @@ impl BulkLoader {
             keys.shards(batch, &mut self.shards).map_err(|refused| refused.raise())?;
             batch.clear();
         }
-        // All parts of a statement see the state before it.
-        pending::flush()?;
-        readers::bind_all()?;
         self.lanes.assign(&self.shards);
         let everywhere = matches!(self.route, Route::Everywhere);
         let records = |lane: usize| self.lanes.records(if everywhere { 0 } else { lane });
         let lanes: Vec<usize> = (0..self.nodes.len()).filter(|lane| !records(*lane).is_empty()).collect();
+        let rows = |lane: usize| {
+            records(lane).iter().map(|record| {
+                let record = *record as usize;
+                let start = if record == 0 { 0 } else { self.ends[record - 1] };
+                &self.bytes[start..self.ends[record]]
+            })
+        };
+        if let Some(held) = &mut self.held {
+            lanes.into_iter().for_each(|lane| rows(lane).for_each(|row| held[lane].write(row)));
+            self.forget_sent();
+            return Ok(());
+        }
+        begin_writing()?;
         let pieces = match &mut self.pieces {
             Some(pieces) => pieces,
             None => {
@@ -265,18 +292,59 @@ impl BulkLoader {
         };
         let (header, trailer) = if self.binary { (HEADER, TRAILER) } else { (&b""[..], &b""[..]) };
         for lane in lanes {
-            let rows = records(lane).iter().map(|record| {
-                let record = *record as usize;
-                let start = if record == 0 { 0 } else { self.ends[record - 1] };
-                &self.bytes[start..self.ends[record]]
-            });
-            let data = std::iter::once(header).chain(rows).chain(std::iter::once(trailer));
+            let data = std::iter::once(header).chain(rows(lane)).chain(std::iter::once(trailer));
             pieces.send(self.nodes[lane], &self.copy, data)?;
         }
+        self.forget_sent();
+        Ok(())
+    }
+
+    fn forget_sent(&mut self) {
         self.bytes.clear();
         self.ends.clear();
         self.shards.clear();
-        Ok(())
+    }
+
+    /// Sends what was set aside; the number of rows that the nodes took.
+    fn send_held(&self, held: Vec<Spill>) -> Result<u64> {
+        begin_writing()?;
+        let (header, trailer) = if self.binary { (HEADER, TRAILER) } else { (&b""[..], &b""[..]) };
+        let mut buffer = vec![0; HELD_PIECE];
+        let (mut streams, mut files) = (Vec::new(), Vec::new());
+        for (node, mut file) in self.nodes.iter().zip(held) {
+            file.rewind();
+            let count = file.read(&mut buffer);
+            if count > 0 {
+                let stream = CopyStream::open(*node, &self.copy)?;
+                stream.push_records([header, &buffer[..count]].into_iter())?;
+                streams.push(stream);
+                files.push(Some(file));
+            } else {
+                file.close();
+            }
+        }
+        let streams: Vec<&CopyStream> = streams.iter().collect();
+        let mut failed = make_room(&streams);
+        while !failed && files.iter().any(Option::is_some) {
+            for (stream, slot) in streams.iter().zip(&mut files) {
+                let Some(file) = slot else { continue };
+                let count = file.read(&mut buffer);
+                stream.push(if count > 0 { &buffer[..count] } else { trailer })?;
+                if count == 0
+                    && let Some(file) = slot.take()
+                {
+                    file.close();
+                }
+            }
+            failed = make_room(&streams);
+        }
+        let answered: Vec<bool> = streams.iter().map(|stream| failed && stream.has_answered()).collect();
+        let mut answers = finish(&streams, if failed { Ending::Failed } else { Ending::Done });
+        // The others were stopped because of the one that had something to say.
+        if let Some(first) = answered.iter().position(|answered| *answered) {
+            return answers.swap_remove(first);
+        }
+        answers.into_iter().sum()
     }
 
     /// Appends a row to those that wait.
@@ -312,6 +380,12 @@ impl BulkLoader {
         }
         out.push(b'\n');
     }
+}
+
+/// All parts of a statement see the state before it.
+fn begin_writing() -> Result<()> {
+    pending::flush()?;
+    readers::bind_all()
 }
 
 fn not_spread(table: TableId) -> Error {

@@ -49,6 +49,7 @@ pub mod shippable;
 pub mod slot;
 pub mod socket;
 pub mod spi;
+pub mod spill;
 pub mod transaction;
 pub mod transaction_log;
 pub mod tree;

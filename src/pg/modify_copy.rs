@@ -58,6 +58,9 @@ impl Modify {
             let columns: Vec<i16> = self.columns.iter().filter(|c| !c.generated).map(|c| c.attno).collect();
             let mut loader = BulkLoader::new(&self.map, self.table, &columns)?;
             let child = (*self.node).ss.ps.lefttree;
+            if tuple::is_watched((*self.result).ri_RelationDesc) {
+                loader.hold();
+            }
             let copied = catch_unwind(AssertUnwindSafe(|| match self.straight(child, &loader) {
                 Some((scan, fields)) => self.forward(scan, &fields, &mut loader),
                 None => self.encode_rows(child, &mut loader),
@@ -175,10 +178,7 @@ unsafe fn field(scan: &Scan, expr: *mut pg_sys::Node, column: &tuple::Column) ->
     unsafe {
         if let Some(var) = node_as!(expr, T_Var) {
             let var = var.cast::<pg_sys::Var>();
-            if (*var).varno as i32 != pg_sys::INDEX_VAR as i32
-                || (*var).varattno < 1
-                || (*var).vartype != column.type_oid
-            {
+            if (*var).varno != pg_sys::INDEX_VAR || (*var).varattno < 1 || (*var).vartype != column.type_oid {
                 return None;
             }
             let Source::Remote(remote) = scan.plan.columns.get((*var).varattno as usize - 1)? else { return None };
