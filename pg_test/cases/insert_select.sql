@@ -147,3 +147,29 @@ INSERT INTO tree SELECT id % 7, id + 10000, parent FROM tree;
 SELECT count(*), sum(length(pad)) FROM tree;
 DROP TABLE leaves, tree;
 DROP FUNCTION count_owner;
+
+-- the SELECT is one for the nodes, the new rows are for others
+CREATE TABLE sums (k int, n bigint, total numeric, note text, PRIMARY KEY (k));
+-- @distribute(sums, k, 4)
+INSERT INTO sums SELECT k, count(*), sum(price), max(txt) FROM items WHERE k IS NOT NULL GROUP BY k;
+SELECT k, n, total, note FROM sums;
+INSERT INTO sums SELECT 100 + i.small, count(e.seq), sum(e.amount) FROM items i JOIN events e ON e.item_id = i.id WHERE i.small IS NOT NULL GROUP BY i.small
+    RETURNING k, n, total;
+INSERT INTO sums SELECT 1000 + e.seq, i.id FROM items i JOIN events e ON e.item_id = i.id WHERE e.seq < 20;
+INSERT INTO sums SELECT e.seq, i.id FROM items i JOIN events e ON e.item_id = i.id ON CONFLICT (k) DO UPDATE SET note = 'twice';
+INSERT INTO sums (k, note) SELECT DISTINCT 2000 + small, 'distinct' FROM items WHERE small IS NOT NULL;
+INSERT INTO sums (k, n) SELECT 3000 + row_number() OVER (ORDER BY k), sum(n) OVER () FROM sums;
+INSERT INTO sums (k) SELECT 4000 + x.n FROM (SELECT count(*) AS n FROM events GROUP BY item_id HAVING count(*) > 3 ORDER BY 1 LIMIT 1) x;
+INSERT INTO sums (k, n) SELECT 5000 + id, (SELECT count(*) FROM events e WHERE e.item_id = items.id) FROM items WHERE id < 10;
+INSERT INTO sums (k, n) SELECT 6000, count(*) FROM items i, loc l WHERE l.item_id = i.id;
+INSERT INTO loc (id, word) SELECT 7000 + k, max(txt) FROM items WHERE k IS NOT NULL GROUP BY k;
+SELECT k, n, total, note FROM sums;
+SELECT id, word FROM loc WHERE id >= 7000;
+-- @params(3)
+INSERT INTO sums SELECT 8000 + k, count(*) + $1::int, sum(price), max(txt) FROM items WHERE k > $1::int GROUP BY k;
+SELECT k, n FROM sums WHERE k >= 8000;
+PREPARE add_up(int) AS INSERT INTO sums SELECT $1 + k, count(*) FROM items WHERE k IS NOT NULL GROUP BY k;
+EXECUTE add_up(9000);
+EXECUTE add_up(9100);
+SELECT k, n FROM sums WHERE k >= 9000;
+DROP TABLE sums;

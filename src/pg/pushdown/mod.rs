@@ -75,7 +75,8 @@ pub unsafe fn rewrite(query: *mut pg_sys::Query, map: &ClusterMap, tables: &Tabl
         if !gucs::PUSHDOWN.get() {
             return unchanged(Some("sharding.enable_pushdown is off".into()));
         }
-        if let Some(reason) = refuses(query, tables) {
+        let source = inserted(query);
+        if let Some(reason) = refuses(query, tables, source.is_some()) {
             return unchanged(Some(reason));
         }
         let copy = tree::copy(query);
@@ -83,6 +84,18 @@ pub unsafe fn rewrite(query: *mut pg_sys::Query, map: &ClusterMap, tables: &Tabl
         let mut rewriter = Rewriter { map, tables, vocabulary: Vocabulary::default(), pushed: Vec::new() };
         for t in tables.distributed.iter().chain(&tables.reference) {
             rewriter.vocabulary.add_table(pg_sys::Oid::from(t.0));
+        }
+        if let Some(index) = source {
+            let rte = tree::entry((*copy).rtable, index);
+            let (select, reason) = match rewriter.block((*rte).subquery) {
+                Ok(outer) => (outer, None),
+                Err(reason) => (rewriter.part((*rte).subquery), Some(reason)),
+            };
+            (*rte).subquery = select;
+            return match rewriter.pushed.is_empty() {
+                true => unchanged(reason),
+                false => Rewritten { query: copy, reason, _run: stand_in::Run::enter(rewriter.pushed) },
+            };
         }
         match rewriter.block(copy) {
             Ok(outer) => Rewritten { query: outer, reason: None, _run: stand_in::Run::enter(rewriter.pushed) },
@@ -97,10 +110,24 @@ pub unsafe fn rewrite(query: *mut pg_sys::Query, map: &ClusterMap, tables: &Tabl
     }
 }
 
-fn refuses(query: *mut pg_sys::Query, tables: &Tables) -> Option<Reason> {
+/// The number of the SELECT of an INSERT that does nothing else, unless it reads a single table as it is.
+unsafe fn inserted(query: *mut pg_sys::Query) -> Option<u32> {
+    // SAFETY: reads an analyzed query.
+    unsafe {
+        if (*query).commandType != pg_sys::CmdType::CMD_INSERT || (*query).hasModifyingCTE {
+            return None;
+        }
+        let index = insert_select::source(query)?;
+        let select = (*tree::entry((*query).rtable, index)).subquery;
+        let plain = is_simple(select) && items::<pg_sys::RangeTblEntry>((*select).rtable).len() == 1;
+        (!plain && (*query).cteList.is_null()).then_some(index)
+    }
+}
+
+fn refuses(query: *mut pg_sys::Query, tables: &Tables, inserts: bool) -> Option<Reason> {
     // SAFETY: reads an analyzed query.
     let command = unsafe { (*query).commandType };
-    if command != pg_sys::CmdType::CMD_SELECT || tables.modifies {
+    if !inserts && (command != pg_sys::CmdType::CMD_SELECT || tables.modifies) {
         return Some("it modifies data".into());
     }
     if tables.locks {
