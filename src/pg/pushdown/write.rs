@@ -33,6 +33,9 @@ pub unsafe fn stays_on_nodes(query: *mut pg_sys::Query, map: &ClusterMap, tables
             return Err("sharding.enable_join_pushdown is off".into());
         }
         unfit(query)?;
+        if !names_its_sources(query) {
+            return Err("it comes of a rule".into());
+        }
         // The coordinator's to evaluate, once.
         let value = tree::walk(query.cast(), |n| match node_as!(n, T_SubLink) {
             Some(link) if shape::is_statement_value(link.cast(), map) => Visit::Stop,
@@ -99,6 +102,21 @@ impl Reading<'_> {
             };
             Ok(join.map_err(apart)?.place)
         }
+    }
+}
+
+/// Whether all that it reads beside its target stands in a FROM list, to be printed: what a rule brings along does not.
+unsafe fn names_its_sources(query: *mut pg_sys::Query) -> bool {
+    // SAFETY: a read-only walk over a jointree.
+    unsafe {
+        !tree::walk((*query).jointree.cast(), |n| {
+            let Some(reference) = node_as!(n, T_RangeTblRef) else {
+                return if (*n).type_ == pg_sys::NodeTag::T_SubLink { Visit::Skip } else { Visit::Deeper };
+            };
+            let index = (*reference.cast::<pg_sys::RangeTblRef>()).rtindex;
+            let named = index == (*query).resultRelation || (*tree::entry((*query).rtable, index as u32)).inFromCl;
+            if named { Visit::Deeper } else { Visit::Stop }
+        })
     }
 }
 
