@@ -14,9 +14,11 @@
 //! - [`field`]: a record's key
 //! - [`binary`]: the same two for the binary format
 //! - [`line_map`]: which line of the input a node's line was
+//! - [`lanes`]: which records go to which node
 
 pub mod binary;
 pub mod field;
+pub mod lanes;
 pub mod line_map;
 pub mod lines;
 #[cfg(test)]

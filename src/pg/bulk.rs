@@ -1,26 +1,42 @@
-//! Many rows to the nodes: rows in, COPY batches out.
+//! Many rows to the nodes: rows in, COPY out.
 //!
 //! A distributed table's row goes to the node of its key's shard, a reference table's to every node.
-//! Rows are encoded straight into one buffer per node; when about 8 MB are waiting in all, the
-//! buffers go out together as one `COPY ... FROM STDIN` per node. Binary when every column travels
-//! in binary ([`Codec`]), else text. COPY addresses the parent: the node routes the row to its shard
+//! Rows are encoded straight into one buffer; when some megabytes are there, they go out as one `COPY ... FROM STDIN` per
+//! node ([`Pieces`]). Binary when every column travels in binary ([`Codec`]), else text. COPY addresses the parent: the node routes the row to its shard
 //! and rejects what is not its own.
+//!
+//! ```ignore
+//! let mut loader = BulkLoader::new(map, table, &[1, 2])?;
+//! loader.push(&values, &nulls)?;
+//! let rows = loader.finish()?;
+//! ```
+//!
+//! Where the rows must not be looked at before all are there, they are set aside first ([`BulkLoader::hold`]) and go out as
+//! one COPY per node.
+//!
+//! Rows that come as another COPY's or a result's binary fields need no encoding: [`BulkLoader::push_fields`].
 
 use crate::catalog::{ClusterMap, ColocationGroup, NodeId, Spread, TableId};
+use crate::copy::binary::{HEADER, TRAILER};
+use crate::copy::lanes::Lanes;
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::codec::{Codec, TransmissionMode};
 use crate::pg::ddl::describe;
 use crate::pg::hash::KeyHasher;
-use crate::pg::session;
+use crate::pg::session::copy::{CopyStream, Ending, Pieces, finish, make_room};
+use crate::pg::spill::Spill;
+use crate::pg::utility::copy_keys::{Batch, Keys};
+use crate::pg::{pending, readers};
 use pgrx::pg_sys;
 
-/// Bytes waiting for all nodes together before they are sent.
-const BATCH_BYTES: usize = 8 << 20;
+/// Bytes of rows for each node, and for all together, that go out at once. To begin a COPY costs a node about as much as
+/// 200 rows (PostgreSQL 15, 16 shards).
+const PIECE: usize = 2 << 20;
+const MOST: usize = 16 << 20;
+/// What is read back at once of rows that were set aside.
+const HELD_PIECE: usize = 256 * 1024;
 /// Rows between two clean-ups of what the output functions left in memory.
 const ROWS_PER_RESET: u32 = 256;
-
-const BINARY_HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
-const BINARY_TRAILER: &[u8] = &[0xff, 0xff];
 
 /// Where a row goes.
 pub enum Route {
@@ -40,19 +56,35 @@ impl Route {
     }
 }
 
-/// Node, COPY command, bytes that wait.
-type Lane = (NodeId, String, Vec<u8>);
+/// Whether rows may follow.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum More {
+    No,
+    /// For any node.
+    Comes,
+}
 
 /// Sends rows of one table; see the module's text.
 pub struct BulkLoader {
     route: Route,
-    lanes: Vec<Lane>,
+    nodes: Vec<NodeId>,
+    /// The nodes' command.
+    copy: String,
     /// Index into a row's arrays, and how the value travels.
     columns: Vec<(usize, Codec)>,
     binary: bool,
     /// Text forms depend on settings such as DateStyle, which have to be pinned while they are made.
     pin_settings: bool,
-    waiting: usize,
+    /// The rows that wait, where each ends, and its shard.
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+    shards: Vec<u32>,
+    /// Keys that are hashed when their rows are sent.
+    keys: Option<(Keys, Batch)>,
+    lanes: Lanes,
+    pieces: Option<Pieces>,
+    /// Rows that are set aside, per node.
+    held: Option<Vec<Spill>>,
     rows: u64,
     since_reset: u32,
     memory: pg_sys::MemoryContext,
@@ -113,14 +145,24 @@ impl BulkLoader {
         // COPY t () does not parse: a table whose columns are all absent gets its default columns' NULLs.
         let format = if binary { "binary" } else { "text" };
         let copy = format!("COPY {name} ({}) FROM STDIN (FORMAT {format})", names.join(", "));
-        let lanes = nodes.iter().map(|n| (*n, copy.clone(), Vec::new())).collect();
+        let lane_of_shard = match &route {
+            Route::Hash { lane_of_shard, .. } => lane_of_shard.clone(),
+            Route::Everywhere => vec![0],
+        };
         Ok(BulkLoader {
             route,
-            lanes,
+            nodes: nodes.to_vec(),
+            copy,
             columns: codecs,
             binary,
             pin_settings,
-            waiting: 0,
+            bytes: Vec::new(),
+            ends: Vec::new(),
+            shards: Vec::new(),
+            keys: None,
+            lanes: Lanes::new(lane_of_shard, nodes.len()),
+            pieces: None,
+            held: None,
             rows: 0,
             since_reset: 0,
             memory,
@@ -128,7 +170,7 @@ impl BulkLoader {
         })
     }
 
-    /// Takes a row: `values[attno - 1]`, `nulls[attno - 1]`. May send everything that waits.
+    /// Takes a row: `values[attno - 1]`, `nulls[attno - 1]`. May send what waits.
     ///
     /// # Safety
     /// The datums are of the table's column types.
@@ -136,90 +178,214 @@ impl BulkLoader {
         // SAFETY: the context is this loader's; what the output functions leave there is reset.
         unsafe {
             let previous = pg_sys::MemoryContextSwitchTo(self.memory);
-            match &mut self.route {
-                Route::Hash { hasher, group, key_attno, lane_of_shard } => {
+            let shard = match &mut self.route {
+                Route::Hash { hasher, group, key_attno, .. } => {
                     let key = (*key_attno > 0).then(|| *key_attno as usize - 1).filter(|i| !nulls[*i]);
-                    let shard = hasher.shard(group, key.map(|i| values[i]));
-                    let lane = &mut self.lanes[lane_of_shard[shard.0 as usize]].2;
-                    let before = lane.len();
-                    encode_row(
-                        lane,
-                        &mut self.columns,
-                        self.binary,
-                        self.pin_settings,
-                        &mut self.scratch,
-                        values,
-                        nulls,
-                    );
-                    self.waiting += lane.len() - before;
+                    hasher.shard(group, key.map(|i| values[i])).0
                 }
-                Route::Everywhere => {
-                    // One buffer serves all nodes; the others get their copies when it is sent.
-                    let copies = self.lanes.len();
-                    if let Some((_, _, lane)) = self.lanes.first_mut() {
-                        let before = lane.len();
-                        encode_row(
-                            lane,
-                            &mut self.columns,
-                            self.binary,
-                            self.pin_settings,
-                            &mut self.scratch,
-                            values,
-                            nulls,
-                        );
-                        self.waiting += (lane.len() - before) * copies;
-                    }
-                }
-            }
+                Route::Everywhere => 0,
+            };
+            self.encode(values, nulls);
+            self.shards.push(shard);
             pg_sys::MemoryContextSwitchTo(previous);
-            self.rows += 1;
             self.since_reset += 1;
             if self.since_reset >= ROWS_PER_RESET {
                 self.since_reset = 0;
                 pg_sys::MemoryContextReset(self.memory);
             }
         }
-        if self.waiting >= BATCH_BYTES { self.flush() } else { Ok(()) }
+        self.added()
     }
 
-    /// Sends what waits; the number of rows taken.
-    pub fn finish(mut self) -> Result<u64> {
-        self.flush()?;
-        // SAFETY: nothing refers to the context any more.
-        unsafe { pg_sys::MemoryContextDelete(self.memory) };
-        Ok(self.rows)
+    /// No node gets anything before all rows are here: what looks at them at the end of a COPY sees them all.
+    pub fn hold(&mut self) {
+        self.held = Some(self.nodes.iter().map(|_| Spill::create()).collect());
     }
 
-    fn flush(&mut self) -> Result<()> {
-        if self.waiting == 0 {
-            return Ok(());
+    /// Whether rows travel in binary: then their fields may be given as they came.
+    pub fn is_binary(&self) -> bool {
+        self.binary
+    }
+
+    /// From now on rows come by [`BulkLoader::push_fields`].
+    ///
+    /// # Safety
+    /// The relation, the loader's table, is open as long as the loader lives.
+    pub unsafe fn takes_fields(&mut self, rel: pg_sys::Relation) -> Result<()> {
+        if let Route::Hash { group, key_attno, .. } = &self.route {
+            // SAFETY: as the caller promises.
+            self.keys = Some((unsafe { Keys::new(rel, group, *key_attno, true)? }, Batch::default()));
         }
-        self.waiting = 0;
-        if matches!(self.route, Route::Everywhere)
-            && let Some(((_, _, first), rest)) = self.lanes.split_first_mut()
-        {
-            for (_, _, lane) in rest {
-                lane.clone_from(first);
-            }
-        }
-        if self.binary {
-            for (_, _, lane) in self.lanes.iter_mut().filter(|l| !l.2.is_empty()) {
-                lane.extend_from_slice(BINARY_TRAILER);
-            }
-        }
-        // The order of the lanes matters to the shards: the filled ones leave it only for the sending.
-        let (filled, empty): (Vec<_>, Vec<_>) =
-            self.lanes.drain(..).enumerate().partition(|(_, (_, _, bytes))| !bytes.is_empty());
-        let (positions, mut batch): (Vec<usize>, Vec<Lane>) = filled.into_iter().unzip();
-        session::copy_in(&batch)?;
-        for (_, _, bytes) in &mut batch {
-            bytes.clear();
-        }
-        let mut lanes: Vec<(usize, Lane)> = positions.into_iter().zip(batch).chain(empty).collect();
-        lanes.sort_by_key(|(i, _)| *i);
-        self.lanes = lanes.into_iter().map(|(_, lane)| lane).collect();
         Ok(())
     }
+
+    /// Takes a row of binary fields, each with its length, behind their number: as COPY and results have them.
+    pub fn push_fields(&mut self, record: &[u8], key: Option<&[u8]>) -> Result<()> {
+        self.bytes.extend_from_slice(record);
+        match &mut self.keys {
+            Some((_, batch)) => batch.push(key, self.rows),
+            None => self.shards.push(0),
+        }
+        self.added()
+    }
+
+    /// What a node has said is wrong with the rows that it got, if the source of the rows fails: that may be the consequence.
+    pub fn failure(&mut self) -> Option<Error> {
+        self.pieces.as_mut()?.failure()
+    }
+
+    /// A row has come.
+    fn added(&mut self) -> Result<()> {
+        self.rows += 1;
+        self.ends.push(self.bytes.len());
+        if self.bytes.len() >= (PIECE * self.lanes.count()).min(MOST) { self.flush(More::Comes) } else { Ok(()) }
+    }
+
+    /// Sends what waits; the number of rows that the nodes took.
+    pub fn finish(mut self) -> Result<u64> {
+        self.flush(More::No)?;
+        let taken = match self.held.take() {
+            Some(held) => self.send_held(held)?,
+            None => self.pieces.take().map_or(Ok(0), Pieces::finish)?,
+        };
+        if let Some((keys, _)) = self.keys {
+            keys.close();
+        }
+        // SAFETY: nothing refers to the context any more.
+        unsafe { pg_sys::MemoryContextDelete(self.memory) };
+        Ok(if matches!(self.route, Route::Everywhere) { self.rows } else { taken })
+    }
+
+    fn flush(&mut self, more: More) -> Result<()> {
+        if self.ends.is_empty() {
+            return Ok(());
+        }
+        if let Some((keys, batch)) = &mut self.keys {
+            keys.shards(batch, &mut self.shards).map_err(|refused| refused.raise())?;
+            batch.clear();
+        }
+        self.lanes.assign(&self.shards);
+        let everywhere = matches!(self.route, Route::Everywhere);
+        let records = |lane: usize| self.lanes.records(if everywhere { 0 } else { lane });
+        let lanes: Vec<usize> = (0..self.nodes.len()).filter(|lane| !records(*lane).is_empty()).collect();
+        let rows = |lane: usize| {
+            records(lane).iter().map(|record| {
+                let record = *record as usize;
+                let start = if record == 0 { 0 } else { self.ends[record - 1] };
+                &self.bytes[start..self.ends[record]]
+            })
+        };
+        if let Some(held) = &mut self.held {
+            lanes.into_iter().for_each(|lane| rows(lane).for_each(|row| held[lane].write(row)));
+            self.forget_sent();
+            return Ok(());
+        }
+        begin_writing()?;
+        let pieces = match &mut self.pieces {
+            Some(pieces) => pieces,
+            None => {
+                let all = more == More::Comes;
+                let used = self.nodes.iter().enumerate().filter(|(lane, _)| all || lanes.contains(lane));
+                let nodes: Vec<NodeId> = used.map(|(_, node)| *node).collect();
+                self.pieces.insert(Pieces::open(&nodes)?)
+            }
+        };
+        let (header, trailer) = if self.binary { (HEADER, TRAILER) } else { (&b""[..], &b""[..]) };
+        for lane in lanes {
+            let data = std::iter::once(header).chain(rows(lane)).chain(std::iter::once(trailer));
+            pieces.send(self.nodes[lane], &self.copy, data)?;
+        }
+        self.forget_sent();
+        Ok(())
+    }
+
+    fn forget_sent(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+        self.shards.clear();
+    }
+
+    /// Sends what was set aside; the number of rows that the nodes took.
+    fn send_held(&self, held: Vec<Spill>) -> Result<u64> {
+        begin_writing()?;
+        let (header, trailer) = if self.binary { (HEADER, TRAILER) } else { (&b""[..], &b""[..]) };
+        let mut buffer = vec![0; HELD_PIECE];
+        let (mut streams, mut files) = (Vec::new(), Vec::new());
+        for (node, mut file) in self.nodes.iter().zip(held) {
+            file.rewind();
+            let count = file.read(&mut buffer);
+            if count > 0 {
+                let stream = CopyStream::open(*node, &self.copy)?;
+                stream.push_records([header, &buffer[..count]].into_iter())?;
+                streams.push(stream);
+                files.push(Some(file));
+            } else {
+                file.close();
+            }
+        }
+        let streams: Vec<&CopyStream> = streams.iter().collect();
+        let mut failed = make_room(&streams);
+        while !failed && files.iter().any(Option::is_some) {
+            for (stream, slot) in streams.iter().zip(&mut files) {
+                let Some(file) = slot else { continue };
+                let count = file.read(&mut buffer);
+                stream.push(if count > 0 { &buffer[..count] } else { trailer })?;
+                if count == 0
+                    && let Some(file) = slot.take()
+                {
+                    file.close();
+                }
+            }
+            failed = make_room(&streams);
+        }
+        let answered: Vec<bool> = streams.iter().map(|stream| failed && stream.has_answered()).collect();
+        let mut answers = finish(&streams, if failed { Ending::Failed } else { Ending::Done });
+        // The others were stopped because of the one that had something to say.
+        if let Some(first) = answered.iter().position(|answered| *answered) {
+            return answers.swap_remove(first);
+        }
+        answers.into_iter().sum()
+    }
+
+    /// Appends a row to those that wait.
+    fn encode(&mut self, values: &[pg_sys::Datum], nulls: &[bool]) {
+        let out = &mut self.bytes;
+        if self.binary {
+            out.extend_from_slice(&(self.columns.len() as i16).to_be_bytes());
+            for (i, codec) in &mut self.columns {
+                if nulls[*i] {
+                    out.extend_from_slice(&(-1i32).to_be_bytes());
+                    continue;
+                }
+                let at = out.len();
+                out.extend_from_slice(&[0; 4]);
+                codec.encode_into(values[*i], out);
+                let length = (out.len() - at - 4) as i32;
+                out[at..at + 4].copy_from_slice(&length.to_be_bytes());
+            }
+            return;
+        }
+        let _pinned = self.pin_settings.then(TransmissionMode::enter);
+        for (n, (i, codec)) in self.columns.iter_mut().enumerate() {
+            if n > 0 {
+                out.push(b'\t');
+            }
+            if nulls[*i] {
+                out.extend_from_slice(b"\\N");
+            } else {
+                self.scratch.clear();
+                codec.encode_into(values[*i], &mut self.scratch);
+                escape_into(&self.scratch, out);
+            }
+        }
+        out.push(b'\n');
+    }
+}
+
+/// All parts of a statement see the state before it.
+fn begin_writing() -> Result<()> {
+    pending::flush()?;
+    readers::bind_all()
 }
 
 fn not_spread(table: TableId) -> Error {
@@ -255,49 +421,6 @@ fn depends_on_settings(kind: pg_sys::Oid) -> bool {
         let element = pg_sys::get_element_type(kind);
         let kind = if element == pg_sys::InvalidOid { kind } else { element };
         !NOT.contains(&kind.to_u32()) && !pg_sys::type_is_enum(kind)
-    }
-}
-
-fn encode_row(
-    out: &mut Vec<u8>,
-    columns: &mut [(usize, Codec)],
-    binary: bool,
-    pin_settings: bool,
-    scratch: &mut Vec<u8>,
-    values: &[pg_sys::Datum],
-    nulls: &[bool],
-) {
-    if !binary {
-        let _pinned = pin_settings.then(TransmissionMode::enter);
-        for (n, (i, codec)) in columns.iter_mut().enumerate() {
-            if n > 0 {
-                out.push(b'\t');
-            }
-            if nulls[*i] {
-                out.extend_from_slice(b"\\N");
-            } else {
-                scratch.clear();
-                codec.encode_into(values[*i], scratch);
-                escape_into(scratch, out);
-            }
-        }
-        out.push(b'\n');
-        return;
-    }
-    if out.is_empty() {
-        out.extend_from_slice(BINARY_HEADER);
-    }
-    out.extend_from_slice(&(columns.len() as i16).to_be_bytes());
-    for (i, codec) in columns {
-        if nulls[*i] {
-            out.extend_from_slice(&(-1i32).to_be_bytes());
-            continue;
-        }
-        let at = out.len();
-        out.extend_from_slice(&[0; 4]);
-        codec.encode_into(values[*i], out);
-        let length = (out.len() - at - 4) as i32;
-        out[at..at + 4].copy_from_slice(&length.to_be_bytes());
     }
 }
 

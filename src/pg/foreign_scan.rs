@@ -468,7 +468,8 @@ unsafe extern "C-unwind" fn drop_scan(scan: *mut std::ffi::c_void) {
     drop(unsafe { Box::from_raw(scan.cast::<Scan>()) });
 }
 
-unsafe fn scan_of<'a>(node: *mut pg_sys::ForeignScanState) -> &'a mut Scan {
+/// The scan that a plan node of ours runs.
+pub(super) unsafe fn scan_of<'a>(node: *mut pg_sys::ForeignScanState) -> &'a mut Scan {
     // SAFETY: set by `begin`, alive until the query's context is reset.
     unsafe { &mut *(*node).fdw_state.cast::<Scan>() }
 }

@@ -321,6 +321,9 @@ impl Modify {
         unsafe {
             let econtext = (*self.node).ss.ps.ps_ExprContext;
             let child = (*self.node).ss.ps.lefttree;
+            if self.may_copy() {
+                return self.copy_rows();
+            }
             if self.returning.is_some() {
                 let old = pg_sys::MemoryContextSwitchTo((*self.estate).es_query_cxt);
                 self.store = pg_sys::tuplestore_begin_heap(false, false, pg_sys::work_mem);

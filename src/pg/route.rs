@@ -2,8 +2,8 @@
 //!
 //! The statement is copied, what only this session knows becomes a parameter, and if every table in
 //! it is on one node ([`router::pins`]) Postgres prints it and a `ForeignScan` over no relation runs
-//! it. UPDATE and DELETE of one table without subqueries go to all its nodes the same way, and so does an INSERT of
-//! colocated rows ([`insert_select`]).
+//! it. UPDATE and DELETE of one table without subqueries go to all its nodes the same way, and so do an INSERT of
+//! colocated rows ([`insert_select`]) and what is written by a join on the key ([`write`]).
 
 use crate::catalog::ClusterMap;
 use crate::error::Result;
@@ -11,7 +11,7 @@ use crate::node_as;
 use crate::pg::foreign_scan::{kept_types, parameter_of};
 use crate::pg::params::{Parameters, Volatile};
 use crate::pg::planner::Tables;
-use crate::pg::pushdown::insert_select;
+use crate::pg::pushdown::{insert_select, write};
 use crate::pg::query_tree::Reader;
 use crate::pg::shippable::{self, Vocabulary};
 use crate::pg::tree::{self, Node, Visit, items, list_of};
@@ -81,7 +81,7 @@ pub unsafe fn plan(
         }
         let printed = if names_parameters(query) { sent } else { parameters.take_constants(sent) };
         let count = parameters.expressions.len();
-        let Choice { tier, target, one_shard } = match choose(sent, map, tables, &mut parameters) {
+        let Choice { tier, target, one_shard } = match choose(query, sent, map, tables, &mut parameters) {
             Ok(choice) => choice,
             Err(reason) => return Ok(Err(reason)),
         };
@@ -181,7 +181,15 @@ unsafe fn refuses(query: *mut pg_sys::Query, map: &ClusterMap, tables: &Tables) 
                 }
                 None
             }
-            _ => Some("MERGE is split on the coordinator".into()),
+            pg_sys::CmdType::CMD_MERGE => {
+                let actions = items::<pg_sys::MergeAction>(q.mergeActionList);
+                let part = |t: &*mut pg_sys::TargetEntry| is_part_assignment((**t).expr.cast());
+                if actions.iter().any(|a| items::<pg_sys::TargetEntry>((**a).targetList).iter().any(part)) {
+                    return Some("a part of a column is assigned".into());
+                }
+                write::stays_on_nodes(query, map, tables).err()
+            }
+            _ => Some("it is no statement for one node".into()),
         }
     }
 }
@@ -216,13 +224,19 @@ struct Choice {
 }
 
 unsafe fn choose(
+    query: *mut pg_sys::Query,
     sent: *mut pg_sys::Query,
     map: &ClusterMap,
     tables: &Tables,
     parameters: &mut Parameters,
 ) -> std::result::Result<Choice, Reason> {
-    // SAFETY: `sent` is our copy.
+    // SAFETY: `sent` is our copy of `query`.
     unsafe {
+        if (*sent).commandType == pg_sys::CmdType::CMD_MERGE {
+            let rte = tree::entry((*sent).rtable, (*sent).resultRelation as u32);
+            let table = crate::catalog::TableId((*rte).relid.to_u32());
+            return Ok(Choice { tier: Tier::Pushdown, target: Target::All { table }, one_shard: false });
+        }
         if is_insert_select(sent) {
             return Ok(insert_select_target(sent, map, tables, parameters));
         }
@@ -243,12 +257,16 @@ unsafe fn choose(
                 Ok(Choice { tier: Tier::Router, target, one_shard })
             }
             Err(router::Unpinned(table)) => {
+                let all = Choice { tier: Tier::Pushdown, target: Target::All { table }, one_shard: false };
                 let single = tables.distributed.len() == 1 && tables.reference.is_empty() && !(*sent).hasSubLinks;
                 let plain = (*sent).commandType != pg_sys::CmdType::CMD_SELECT
                     && (*sent).cteList.is_null()
                     && items::<Node>((*(*sent).jointree).fromlist).len() == 1;
                 if single && plain {
-                    return Ok(Choice { tier: Tier::Pushdown, target: Target::All { table }, one_shard: false });
+                    return Ok(all);
+                }
+                if (*sent).commandType != pg_sys::CmdType::CMD_SELECT {
+                    return write::stays_on_nodes(query, map, tables).map(|()| all);
                 }
                 let name = tuple::qualified_name(pg_sys::Oid::from(table.0)).replace('"', "");
                 Err(format!("the shard key of {name} is not pinned to one value"))

@@ -136,6 +136,27 @@ pub unsafe fn move_obstacle(relation: pg_sys::Relation) -> Option<&'static str> 
     }
 }
 
+/// Whether something looks at new rows when the statement that makes them is done: a foreign key to the table itself, or
+/// a trigger.
+pub unsafe fn is_watched(relation: pg_sys::Relation) -> bool {
+    // SAFETY: the relation is open; the list and the triggers belong to the relcache.
+    unsafe {
+        let keys = pg_sys::RelationGetFKeyList(relation);
+        let keys = crate::pg::tree::items::<pg_sys::ForeignKeyCacheInfo>(keys);
+        let triggers = (*relation).trigdesc;
+        let is_after = |trigger: &pg_sys::Trigger| {
+            let kind = trigger.tgtype as u32;
+            let before = pg_sys::TRIGGER_TYPE_BEFORE | pg_sys::TRIGGER_TYPE_INSTEAD;
+            !trigger.tgisinternal && kind & pg_sys::TRIGGER_TYPE_INSERT != 0 && kind & before == 0
+        };
+        keys.into_iter().any(|key| (*key).confrelid == (*relation).rd_id)
+            || !triggers.is_null()
+                && std::slice::from_raw_parts((*triggers).triggers, (*triggers).numtriggers as usize)
+                    .iter()
+                    .any(is_after)
+    }
+}
+
 /// The columns of a table's primary key.
 pub unsafe fn primary_key(relation: pg_sys::Relation) -> Vec<i16> {
     // SAFETY: the relation is open; the set is palloc'd.

@@ -46,6 +46,9 @@ pub enum Block {
     Failed,
 }
 
+/// What a message with COPY data holds, about.
+const COPY_MESSAGE: usize = 64 * 1024;
+
 /// The state of a connection's conversation.
 #[derive(Debug)]
 pub struct Conversation {
@@ -280,6 +283,23 @@ impl Conversation {
         Ok(())
     }
 
+    /// The same with many small pieces, in messages that are as large as is good.
+    pub fn copy_records<'a>(&mut self, records: impl Iterator<Item = &'a [u8]>) {
+        if self.copying.is_none() {
+            return;
+        }
+        let output = &mut self.output;
+        let mut start = begin_copy_message(output);
+        for piece in records.flat_map(|record| record.chunks(COPY_MESSAGE)) {
+            if output.len() - start > COPY_MESSAGE {
+                end_copy_message(output, start);
+                start = begin_copy_message(output);
+            }
+            output.extend_from_slice(piece);
+        }
+        end_copy_message(output, start);
+    }
+
     /// Ends the data of the COPY under way.
     pub fn copy_done(&mut self) {
         if self.copying.take().is_some() {
@@ -383,4 +403,15 @@ fn check_text(sql: &str) -> Result<()> {
         return Err(Error::new(sqlstate::PROTOCOL_VIOLATION, "a statement contains a zero byte"));
     }
     Ok(())
+}
+
+/// Begins a CopyData message; where its length will stand.
+fn begin_copy_message(output: &mut BytesMut) -> usize {
+    output.extend_from_slice(&[b'd', 0, 0, 0, 0]);
+    output.len() - 4
+}
+
+fn end_copy_message(output: &mut BytesMut, start: usize) {
+    let length = (output.len() - start) as i32;
+    output[start..start + 4].copy_from_slice(&length.to_be_bytes());
 }

@@ -11,7 +11,7 @@
 //! - `place`: is each row of the answer on one node? (the rules: [`crate::plan::pushdown`])
 //! - `split`: the nodes' query and the one above; `columns`, `aggregate` (`statistics`, `collect`, `distinct`, `build`)
 //! - `order`: what the nodes sort by, for the coordinator to merge
-//! - `insert_select`: INSERT ... SELECT as a whole
+//! - `insert_select`, `write`: INSERT ... SELECT, UPDATE, DELETE and MERGE as a whole
 //! - `stand_in`: how the planner sees the former
 //!
 //! Where the whole query cannot be split, its subqueries may be: those that group, aggregate or cut off
@@ -22,6 +22,7 @@ mod aggregate;
 mod build;
 mod collect;
 mod columns;
+mod compat;
 mod distinct;
 pub mod insert_select;
 mod order;
@@ -30,6 +31,7 @@ mod shape;
 mod split;
 mod stand_in;
 mod statistics;
+pub mod write;
 
 pub use stand_in::{is_marked, plan, replace_paths};
 
@@ -93,7 +95,8 @@ pub unsafe fn rewrite(query: *mut pg_sys::Query, map: &ClusterMap, tables: &Tabl
         if !gucs::PUSHDOWN.get() {
             return unchanged(Some("sharding.enable_pushdown is off".into()));
         }
-        if let Some(reason) = refuses(query, tables) {
+        let source = inserted(query);
+        if let Some(reason) = refuses(query, tables, source.is_some()) {
             return unchanged(Some(reason));
         }
         let copy = tree::copy(query);
@@ -101,6 +104,18 @@ pub unsafe fn rewrite(query: *mut pg_sys::Query, map: &ClusterMap, tables: &Tabl
         let mut rewriter = Rewriter { map, tables, vocabulary: Vocabulary::default(), pushed: Vec::new() };
         for t in tables.distributed.iter().chain(&tables.reference) {
             rewriter.vocabulary.add_table(pg_sys::Oid::from(t.0));
+        }
+        if let Some(index) = source {
+            let rte = tree::entry((*copy).rtable, index);
+            let (select, reason) = match rewriter.block((*rte).subquery, Level::Top) {
+                Ok(outer) => (outer, None),
+                Err(reason) => (rewriter.part((*rte).subquery), Some(reason)),
+            };
+            (*rte).subquery = select;
+            return match rewriter.pushed.is_empty() {
+                true => unchanged(reason),
+                false => Rewritten { query: copy, reason, _run: stand_in::Run::enter(rewriter.pushed) },
+            };
         }
         match rewriter.block(copy, Level::Top) {
             Ok(outer) => Rewritten { query: outer, reason: None, _run: stand_in::Run::enter(rewriter.pushed) },
@@ -115,10 +130,24 @@ pub unsafe fn rewrite(query: *mut pg_sys::Query, map: &ClusterMap, tables: &Tabl
     }
 }
 
-fn refuses(query: *mut pg_sys::Query, tables: &Tables) -> Option<Reason> {
+/// The number of the SELECT of an INSERT that does nothing else, unless it reads a single table as it is.
+unsafe fn inserted(query: *mut pg_sys::Query) -> Option<u32> {
+    // SAFETY: reads an analyzed query.
+    unsafe {
+        if (*query).commandType != pg_sys::CmdType::CMD_INSERT || (*query).hasModifyingCTE {
+            return None;
+        }
+        let index = insert_select::source(query)?;
+        let select = (*tree::entry((*query).rtable, index)).subquery;
+        let plain = is_simple(select) && items::<pg_sys::RangeTblEntry>((*select).rtable).len() == 1;
+        (!plain && (*query).cteList.is_null()).then_some(index)
+    }
+}
+
+fn refuses(query: *mut pg_sys::Query, tables: &Tables, inserts: bool) -> Option<Reason> {
     // SAFETY: reads an analyzed query.
     let command = unsafe { (*query).commandType };
-    if command != pg_sys::CmdType::CMD_SELECT || tables.modifies {
+    if !inserts && (command != pg_sys::CmdType::CMD_SELECT || tables.modifies) {
         return Some("it modifies data".into());
     }
     if tables.locks {

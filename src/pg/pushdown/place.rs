@@ -59,8 +59,8 @@ pub struct Block {
 
 pub struct Reading<'a> {
     map: &'a ClusterMap,
-    reader: Reader<'a>,
-    frames: Frames,
+    pub(super) reader: Reader<'a>,
+    pub(super) frames: Frames,
     group: Option<GroupId>,
     /// The distributed tables that were met: the first names the group's nodes.
     pub table: Option<TableId>,
@@ -144,7 +144,7 @@ impl<'a> Reading<'a> {
     }
 
     /// A join group: FROM items and inner joins, with their conditions.
-    unsafe fn joined(&mut self, query: *mut pg_sys::Query, node: *mut Node) -> Result<Part, Reason> {
+    pub(super) unsafe fn joined(&mut self, query: *mut pg_sys::Query, node: *mut Node) -> Result<Part, Reason> {
         // SAFETY: jointree nodes are RangeTblRef, JoinExpr and FromExpr.
         unsafe {
             let mut group = Group::default();
@@ -225,7 +225,7 @@ impl<'a> Reading<'a> {
         self.frames.all[self.frames.innermost()].base + index as usize
     }
 
-    unsafe fn relation(&mut self, query: *mut pg_sys::Query, index: u32) -> Result<Part, Reason> {
+    pub(super) unsafe fn relation(&mut self, query: *mut pg_sys::Query, index: u32) -> Result<Part, Reason> {
         // SAFETY: the index belongs to the innermost query.
         unsafe {
             let rte = tree::entry((*query).rtable, index);
@@ -526,7 +526,7 @@ impl<'a> Reading<'a> {
     }
 
     /// Whether an expression of the block tells the node: `Some(true)` also if it is NULL.
-    unsafe fn key(&self, place: &Place, frame: usize, expr: *mut Node) -> Option<bool> {
+    pub(super) unsafe fn key(&self, place: &Place, frame: usize, expr: *mut Node) -> Option<bool> {
         // SAFETY: an expression of that frame's query.
         unsafe {
             let Place::Split(keys) = place else { return None };
@@ -583,6 +583,6 @@ struct Group {
     lateral: Vec<*mut pg_sys::Query>,
 }
 
-fn apart(why: Apart) -> Reason {
+pub(super) fn apart(why: Apart) -> Reason {
     why.reason().into()
 }

@@ -33,8 +33,8 @@ pub mod stream;
 pub use crate::wire::row::Row;
 pub use crate::wire::statement::{Fetch, Param, Statement};
 pub use command::{
-    copy_in, execute, execute_each, execute_on, execute_outside, query, query_on, query_outside, query_outside_each,
-    run_on, set_constraints,
+    execute, execute_each, execute_on, execute_outside, query, query_on, query_outside, query_outside_each, run_on,
+    set_constraints,
 };
 pub use registry::{Access, used_in_transaction, uses_nodes};
 pub use stream::{Stream, wait_any};

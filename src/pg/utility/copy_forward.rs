@@ -9,6 +9,7 @@
 //! line is raised. [`copy_remote`](super::copy_remote) says when this is done.
 
 use crate::catalog::{ClusterMap, NodeId, TableId};
+use crate::copy::lanes::Lanes;
 use crate::copy::line_map::{LineMap, line_in};
 use crate::copy::lines::{Lines, Step, malformed};
 use crate::copy::{Key, binary, field};
@@ -24,8 +25,8 @@ use pgrx::pg_sys;
 use std::ffi::{c_int, c_void};
 use std::ops::Range;
 
-/// What is collected for a node before it goes into its queue.
-const PIECE: usize = 32 * 1024;
+/// What is read before it is sent on: enough for large messages, little enough to stay in the processor's cache.
+const WINDOW: usize = 512 * 1024;
 /// The largest record, as for Postgres's own buffers.
 const LARGEST: usize = 0x3fff_ffff;
 
@@ -65,8 +66,8 @@ pub unsafe fn forward(
             Format::Binary => Cut::Binary,
         };
         let copy = Forwarding {
-            lane_of_shard: group.shards.iter().map(lane).collect(),
-            lanes: nodes.iter().map(|node| Lane { node: *node, open: None, waiting: Vec::new() }).collect(),
+            of_lane: Lanes::new(group.shards.iter().map(lane).collect(), nodes.len()),
+            lanes: nodes.iter().map(|node| Lane { node: *node, open: None }).collect(),
             remote,
             source,
             cut,
@@ -78,6 +79,7 @@ pub unsafe fn forward(
             line: 0,
             rows: 0,
             bytes: 0,
+            more: true,
         };
         let rows = copy.run()?;
         boundary(|| raw::EndCopyFrom(checked));
@@ -102,7 +104,7 @@ struct Forwarding {
     records: Vec<Record>,
     batch: Batch,
     lanes: Vec<Lane>,
-    lane_of_shard: Vec<usize>,
+    of_lane: Lanes,
     /// How a CONTEXT that names a line begins.
     prefix: String,
     /// What every node gets before its rows, once that is known, and the lines of it.
@@ -111,6 +113,8 @@ struct Forwarding {
     line: u64,
     rows: u64,
     bytes: u64,
+    /// The source is not at its end.
+    more: bool,
 }
 
 /// How the input is cut.
@@ -123,7 +127,6 @@ enum Cut {
 struct Lane {
     node: NodeId,
     open: Option<(CopyStream, LineMap)>,
-    waiting: Vec<u8>,
 }
 
 /// A record of the piece of input, and the lines it takes.
@@ -135,18 +138,18 @@ struct Record {
 impl Forwarding {
     fn run(mut self) -> Result<u64> {
         let mut input = Vec::new();
-        let (mut used, mut more, mut ended) = (0, true, false);
+        let (mut used, mut ended) = (0, false);
         while !ended {
             input.drain(..used);
             if input.len() > LARGEST {
                 return Err(self.placed(Error::new(SqlState::new("54000"), "a row of the input is too long")));
             }
-            if more {
-                let before = input.len();
-                more = self.source.read(&mut input)?;
-                self.bytes += (input.len() - before) as u64;
+            let before = input.len();
+            while self.more && input.len() < before + WINDOW {
+                self.more = self.source.read(&mut input)?;
             }
-            (used, ended) = self.cut(&input, !more).map_err(|error| self.placed(error))?;
+            self.bytes += (input.len() - before) as u64;
+            (used, ended) = self.cut(&input, !self.more).map_err(|error| self.placed(error))?;
             if !self.send(&input)? {
                 return Err(self.nodes_error(Ending::Failed));
             }
@@ -157,11 +160,10 @@ impl Forwarding {
             self.open(0)?;
         }
         let trailer = if matches!(self.cut, Cut::Binary) { binary::TRAILER } else { b"" };
-        for lane in &mut self.lanes {
-            lane.waiting.extend_from_slice(trailer);
-            lane.flush()?;
+        for stream in self.streams() {
+            stream.push(trailer)?;
         }
-        self.source.close(!more)?;
+        self.source.close(!self.more)?;
         let answers = finish(&self.streams(), Ending::Done);
         let rows = answers.iter().flatten().sum();
         if answers.iter().any(Result::is_err) {
@@ -174,8 +176,7 @@ impl Forwarding {
     /// Notes the records of a piece of input. How much of it they take, and whether the data are at their end.
     fn cut(&mut self, input: &[u8], eof: bool) -> Result<(usize, bool)> {
         self.records.clear();
-        self.batch.bytes.clear();
-        self.batch.entries.clear();
+        self.batch.clear();
         match self.cut {
             Cut::Text(_) => self.cut_text(input, eof),
             Cut::Binary => self.cut_binary(input, eof),
@@ -240,13 +241,7 @@ impl Forwarding {
                     binary::Step::End => return Ok((at, false)),
                 };
             self.line += 1;
-            let start = self.batch.bytes.len();
-            let value = key.map(|key| {
-                self.batch.bytes.extend_from_slice(&input[at + key.start..at + key.end]);
-                (start, key.len())
-            });
-            self.batch.bytes.push(0);
-            self.batch.entries.push(Entry { value, line: self.line });
+            self.batch.push(key.map(|key| &input[at + key.start..at + key.end]), self.line);
             self.records.push(Record { bytes: at..at + end, lines: 1 });
             at += end;
         }
@@ -255,14 +250,13 @@ impl Forwarding {
     /// Sends the records to their nodes; `false` if a node has answered, which is with an error.
     fn send(&mut self, input: &[u8]) -> Result<bool> {
         let mut shards = Vec::new();
-        let Err(refused) = self.keys.shards(&self.batch, &mut shards) else { return self.spread(input, &shards) };
+        let Err(refused) = self.keys.shards(&self.batch, &mut shards) else {
+            return self.spread(input, &shards);
+        };
         // What is wrong in the lines up to this one comes first, and with this one, what Postgres looks at earlier. The
         // nodes know, once they have them.
         self.records.truncate(shards.len());
         if self.spread(input, &shards)? {
-            for lane in &mut self.lanes {
-                lane.flush()?;
-            }
             let answers = finish(&self.streams(), Ending::Done);
             return match answers.iter().any(Result::is_err) {
                 true => Err(self.first_error(answers)),
@@ -274,22 +268,18 @@ impl Forwarding {
 
     /// Sends each record to the node of its shard.
     fn spread(&mut self, input: &[u8], shards: &[u32]) -> Result<bool> {
-        let mut used = vec![false; self.lanes.len()];
-        for shard in shards {
-            used[self.lane_of_shard[*shard as usize]] = true;
-        }
+        self.of_lane.assign(shards);
         // In the order of the nodes: two that need several must not wait for each other.
-        for index in (0..used.len()).filter(|index| used[*index]) {
-            self.open(index)?;
-        }
-        for ((record, shard), entry) in self.records.iter().zip(shards.iter()).zip(&self.batch.entries) {
-            let lane = &mut self.lanes[self.lane_of_shard[*shard as usize]];
-            lane.waiting.extend_from_slice(&input[record.bytes.clone()]);
-            if let Some((_, map)) = &mut lane.open {
-                map.push(entry.line, record.lines);
+        for index in 0..self.lanes.len() {
+            if self.of_lane.records(index).is_empty() {
+                continue;
             }
-            if lane.waiting.len() >= PIECE {
-                lane.flush()?;
+            self.open(index)?;
+            let Some((stream, map)) = &mut self.lanes[index].open else { continue };
+            let numbers = || self.of_lane.records(index).iter().map(|number| *number as usize);
+            stream.push_records(numbers().map(|number| &input[self.records[number].bytes.clone()]))?;
+            for number in numbers() {
+                map.push(self.batch.entries[number].line, self.records[number].lines);
             }
         }
         self.rows += self.records.len() as u64;
@@ -357,15 +347,5 @@ impl Forwarding {
             pg_sys::pgstat_progress_update_param(pg_sys::PROGRESS_COPY_BYTES_PROCESSED as i32, self.bytes as i64);
             pg_sys::pgstat_progress_update_param(pg_sys::PROGRESS_COPY_TUPLES_PROCESSED as i32, self.rows as i64);
         }
-    }
-}
-
-impl Lane {
-    fn flush(&mut self) -> Result<()> {
-        if let Some((stream, _)) = &self.open {
-            stream.push(&self.waiting)?;
-        }
-        self.waiting.clear();
-        Ok(())
     }
 }

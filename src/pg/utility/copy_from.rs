@@ -11,6 +11,7 @@ use crate::error::{Error, Result, SqlState, sqlstate};
 use crate::pg::bulk::BulkLoader;
 use crate::pg::guard::boundary;
 use crate::pg::report;
+use crate::pg::tuple;
 use crate::pg::utility::compat;
 use crate::pg::utility::copy_forward::forward;
 use crate::pg::utility::{Call, raw, relation, tree};
@@ -41,6 +42,9 @@ pub fn run(call: &Call, map: &ClusterMap) -> Result<bool> {
         let mut input = Input::open(statement, target)?;
         let columns = input.columns();
         let mut loader = BulkLoader::new(map, TableId(table.id.0), &columns)?;
+        if tuple::is_watched(input.rel) {
+            loader.hold();
+        }
         while let Some((values, nulls)) = input.next()? {
             loader.push(values, nulls)?;
         }

@@ -44,6 +44,24 @@ pub struct Batch {
     pub entries: Vec<Entry>,
 }
 
+impl Batch {
+    /// Adds a key; `line` is where it is from.
+    pub fn push(&mut self, key: Option<&[u8]>, line: u64) {
+        let start = self.bytes.len();
+        let value = key.map(|key| {
+            self.bytes.extend_from_slice(key);
+            (start, key.len())
+        });
+        self.bytes.push(0);
+        self.entries.push(Entry { value, line });
+    }
+
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.entries.clear();
+    }
+}
+
 /// Types whose values are made here.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Integer {
@@ -120,7 +138,6 @@ impl Keys {
                 pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
             );
             let integer = match kind {
-                _ if binary => Integer::No,
                 pg_sys::INT2OID => Integer::Int2,
                 pg_sys::INT4OID => Integer::Int4,
                 pg_sys::INT8OID => Integer::Int8,
@@ -193,6 +210,16 @@ impl Keys {
         // SAFETY: a zero follows the value; an ERROR jumps to the caller's boundary.
         unsafe {
             if self.binary {
+                let bytes = std::slice::from_raw_parts(value, length);
+                let number = match self.integer {
+                    Integer::Int2 => bytes.try_into().ok().map(|b| pg_sys::Datum::from(i16::from_be_bytes(b))),
+                    Integer::Int4 => bytes.try_into().ok().map(|b| pg_sys::Datum::from(i32::from_be_bytes(b))),
+                    Integer::Int8 => bytes.try_into().ok().map(|b| pg_sys::Datum::from(i64::from_be_bytes(b))),
+                    Integer::No => None,
+                };
+                if let Some(datum) = number {
+                    return datum;
+                }
                 let mut buffer: pg_sys::StringInfoData = std::mem::zeroed();
                 buffer.data = value.cast_mut().cast();
                 buffer.len = length as i32;

@@ -236,6 +236,26 @@ fn a_copy_is_fed_until_it_fails() {
 }
 
 #[test]
+fn records_of_a_copy_share_messages_and_large_ones_take_several() {
+    let mut talk = Conversation::new();
+    talk.copy("", "COPY t FROM STDIN").unwrap();
+    talk.output().clear();
+    let records: Vec<Vec<u8>> = [10, 0, 300_000, 7].map(|length| vec![length as u8; length]).to_vec();
+    talk.copy_records(records.iter().map(Vec::as_slice));
+    let sent = talk.output().to_vec();
+    let (mut rest, mut data, mut messages) = (sent.as_slice(), Vec::new(), 0);
+    while let [b'd', a, b, c, d, body @ ..] = rest {
+        let length = u32::from_be_bytes([*a, *b, *c, *d]) as usize - 4;
+        assert!(length <= 2 * COPY_MESSAGE);
+        data.extend_from_slice(&body[..length]);
+        rest = &body[length..];
+        messages += 1;
+    }
+    assert_eq!((rest, data == records.concat()), (&b""[..], true));
+    assert!(messages < 8);
+}
+
+#[test]
 fn a_copy_without_data_is_refused_instead_of_waiting_for_ever() {
     let mut talk = Conversation::new();
     talk.query("", "COPY t FROM STDIN").unwrap();
