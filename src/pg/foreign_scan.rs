@@ -44,11 +44,9 @@ unsafe extern "C-unwind" fn relation_size(
                     .hint("Use sharding.distribute_table() on an ordinary table."));
             }
             let relation = pg_sys::RelationIdGetRelation(relid);
-            let tuples = f64::from((*(*relation).rd_rel).reltuples);
             let pages = (*(*relation).rd_rel).relpages;
             pg_sys::RelationClose(relation);
-            // Never analyzed: as Postgres does for a foreign table, assume some rows.
-            (*rel).tuples = if tuples < 0.0 { 10_000.0 } else { tuples };
+            (*rel).tuples = tuple::estimated_rows(relid);
             (*rel).pages = pages.max(1) as _;
             pg_sys::set_baserel_size_estimates(root, rel);
         }

@@ -43,6 +43,20 @@ pub unsafe fn columns(relid: pg_sys::Oid) -> Vec<Column> {
     }
 }
 
+/// How many rows a relation is known to have; never analyzed: some.
+pub unsafe fn estimated_rows(relid: pg_sys::Oid) -> f64 {
+    // SAFETY: the relation is locked by the statement at work.
+    unsafe {
+        let relation = pg_sys::RelationIdGetRelation(relid);
+        if relation.is_null() {
+            return 0.0;
+        }
+        let rows = f64::from((*(*relation).rd_rel).reltuples);
+        pg_sys::RelationClose(relation);
+        if rows < 0.0 { 10_000.0 } else { rows }
+    }
+}
+
 /// `"schema"."table"`, as it is on every node.
 pub unsafe fn qualified_name(relid: pg_sys::Oid) -> String {
     // SAFETY: the relation exists; names are palloc'd.

@@ -10,6 +10,7 @@
 //!
 //! - `place`: is each row of the answer on one node? (the rules: [`crate::plan::pushdown`])
 //! - `split`: the nodes' query and the one above; `aggregate`, `columns`
+//! - `ship`: rows that are sent to the nodes, for a join that is not on the shard key
 //! - `insert_select`: INSERT ... SELECT as a whole
 //! - `stand_in`: how the planner sees the former
 //!
@@ -22,9 +23,11 @@ mod columns;
 pub mod insert_select;
 mod place;
 mod shape;
+mod ship;
 mod split;
 mod stand_in;
 
+pub use ship::mark;
 pub use stand_in::{is_marked, plan, replace_paths};
 
 use crate::catalog::{ClusterMap, TableId};
@@ -36,7 +39,7 @@ use crate::pg::planner::Tables;
 use crate::pg::print;
 use crate::pg::query_tree::{deterministic, is_simple, strip_relabel};
 use crate::pg::shippable::{self, Vocabulary};
-use crate::pg::tree::{self, Node, Visit, items};
+use crate::pg::tree::{self, Node, Visit, items, list_of};
 use crate::plan::pushdown::Place;
 use crate::plan::remote::{Effect, RemotePlan, Target, Tier};
 use pgrx::pg_sys;
@@ -55,6 +58,8 @@ pub struct Pushed {
     partial: bool,
     /// How many rows a node sends at most.
     limit: Option<f64>,
+    /// The estimated cost of reading the tables, all nodes together.
+    work: f64,
 }
 
 /// A query with parts of it pushed down.
@@ -62,14 +67,26 @@ pub struct Rewritten {
     pub query: *mut pg_sys::Query,
     /// Why not the whole query.
     pub reason: Option<Reason>,
+    /// Rows are sent to the nodes.
+    pub ships: bool,
     _run: stand_in::Run,
 }
 
+/// Whether rows may be sent to the nodes to be joined there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Shipping {
+    Allowed,
+    Forbidden,
+}
+
 /// Pushes down what can be. The query itself is not changed.
-pub unsafe fn rewrite(query: *mut pg_sys::Query, map: &ClusterMap, tables: &Tables) -> Rewritten {
+pub unsafe fn rewrite(query: *mut pg_sys::Query, map: &ClusterMap, tables: &Tables, shipping: Shipping) -> Rewritten {
     // SAFETY: `query` is analyzed, rewritten and locked.
     unsafe {
-        let unchanged = |reason: Option<Reason>| Rewritten { query, reason, _run: stand_in::Run::enter(vec![]) };
+        let unchanged = |reason: Option<Reason>| {
+            let _run = stand_in::Run::enter(vec![]);
+            Rewritten { query, reason, ships: false, _run }
+        };
         if !gucs::PUSHDOWN.get() {
             return unchanged(Some("sharding.enable_pushdown is off".into()));
         }
@@ -78,18 +95,23 @@ pub unsafe fn rewrite(query: *mut pg_sys::Query, map: &ClusterMap, tables: &Tabl
         }
         let copy = tree::copy(query);
         shape::flatten_groups(copy);
-        let mut rewriter = Rewriter { map, tables, vocabulary: Vocabulary::default(), pushed: Vec::new() };
+        let mut rewriter =
+            Rewriter { map, tables, shipping, ships: false, vocabulary: Vocabulary::default(), pushed: Vec::new() };
         for t in tables.distributed.iter().chain(&tables.reference) {
             rewriter.vocabulary.add_table(pg_sys::Oid::from(t.0));
         }
         match rewriter.block(copy) {
-            Ok(outer) => Rewritten { query: outer, reason: None, _run: stand_in::Run::enter(rewriter.pushed) },
+            Ok(outer) => {
+                let _run = stand_in::Run::enter(rewriter.pushed);
+                Rewritten { query: outer, reason: None, ships: rewriter.ships, _run }
+            }
             Err(reason) => {
                 rewriter.parts(copy);
                 if rewriter.pushed.is_empty() {
                     return unchanged(Some(reason));
                 }
-                Rewritten { query: copy, reason: Some(reason), _run: stand_in::Run::enter(rewriter.pushed) }
+                let _run = stand_in::Run::enter(rewriter.pushed);
+                Rewritten { query: copy, reason: Some(reason), ships: rewriter.ships, _run }
             }
         }
     }
@@ -113,23 +135,59 @@ fn refuses(query: *mut pg_sys::Query, tables: &Tables) -> Option<Reason> {
 struct Rewriter<'a> {
     map: &'a ClusterMap,
     tables: &'a Tables,
+    shipping: Shipping,
+    ships: bool,
     vocabulary: Vocabulary,
     pushed: Vec<Rc<Pushed>>,
 }
 
-impl Rewriter<'_> {
+impl<'a> Rewriter<'a> {
     /// What stands for the query if it is pushed down.
     unsafe fn block(&mut self, query: *mut pg_sys::Query) -> Result<*mut pg_sys::Query, Reason> {
         // SAFETY: a private copy of an analyzed query that looks at nothing outside.
         unsafe {
-            let mut reading = Reading::new(self.map, &self.tables.distributed);
             if !(*query).setOperations.is_null() {
-                return self.set_operation(query, &mut reading);
+                return self.set_operation(query, &mut Reading::new(self.map, &self.tables.distributed));
             }
-            let block = reading.block(query)?;
-            if block.place == Place::Everywhere {
-                return Err("it reads no distributed table".into());
+            let reason = match self.read(query) {
+                Ok((reading, block)) => return self.divide(query, &reading, &block),
+                Err(reason) => reason,
+            };
+            let forbidden = self.shipping == Shipping::Forbidden || !gucs::JOIN_PUSHDOWN.get();
+            if forbidden || !shape::reads_distributed(query.cast(), self.map) {
+                return Err(reason);
             }
+            let Some(shipped) = ship::choose(query, self.map, || self.read(query).is_ok()) else { return Err(reason) };
+            let (reading, block) = self.read(query)?;
+            let divided = self.divide(query, &reading, &block);
+            match divided {
+                Ok(_) => self.ships = true,
+                Err(_) => shipped.take_back(),
+            }
+            divided
+        }
+    }
+
+    /// Reads where the rows of a query are; an error unless they are split over the nodes.
+    unsafe fn read(&self, query: *mut pg_sys::Query) -> Result<(Reading<'a>, Block), Reason> {
+        let mut reading = Reading::new(self.map, &self.tables.distributed);
+        // SAFETY: as above.
+        let block = unsafe { reading.block(query)? };
+        if block.place == Place::Everywhere {
+            return Err("it reads no distributed table".into());
+        }
+        Ok((reading, block))
+    }
+
+    /// Divides a query that was read between the nodes and what is above.
+    unsafe fn divide(
+        &mut self,
+        query: *mut pg_sys::Query,
+        reading: &Reading,
+        block: &Block,
+    ) -> Result<*mut pg_sys::Query, Reason> {
+        // SAFETY: as above.
+        unsafe {
             let joins = reading.relations > 1;
             if joins && !gucs::JOIN_PUSHDOWN.get() {
                 return Err("sharding.enable_join_pushdown is off".into());
@@ -139,22 +197,22 @@ impl Rewriter<'_> {
             let mut why = None;
             if (groups || distinct) && !gucs::AGGREGATE_PUSHDOWN.get() {
                 why = Some("sharding.enable_aggregate_pushdown is off".to_string());
-            } else if (!groups || reading.completes_groups(query, &block)) && reading.completes_windows(query, &block) {
-                let repeats = distinct && !reading.completes_distinct(query, &block);
+            } else if (!groups || reading.completes_groups(query, block)) && reading.completes_windows(query, block) {
+                let repeats = distinct && !reading.completes_distinct(query, block);
                 let halves = split::whole(query, repeats, gucs::SORT_PUSHDOWN.get());
-                match self.push(halves, &reading, Some(&block), false) {
+                match self.push(halves, reading, Some(block), false) {
                     Ok(outer) => return Ok(outer),
                     Err(reason) => why = Some(reason),
                 }
             } else if groups {
-                let halves = split::aggregated(query, |e| reading.is_distinct_key(&block, e));
-                match halves.and_then(|h| self.push(h, &reading, Some(&block), true)) {
+                let halves = split::aggregated(query, |e| reading.is_distinct_key(block, e));
+                match halves.and_then(|h| self.push(h, reading, Some(block), true)) {
                     Ok(outer) => return Ok(outer),
                     Err(reason) => why = Some(reason),
                 }
             }
             if joins {
-                return split::rows(query).and_then(|h| self.push(h, &reading, Some(&block), false));
+                return split::rows(query).and_then(|h| self.push(h, reading, Some(block), false));
             }
             Err(why.unwrap_or_else(|| "a window is not partitioned by the shard key".into()))
         }
@@ -191,19 +249,21 @@ impl Rewriter<'_> {
         // SAFETY: both halves are private copies.
         unsafe {
             let before = self.pushed.len();
-            let (inner, values) = self.take_values(halves.inner);
+            let (inner, mut values) = self.take_values(halves.inner);
             for link in shape::own_sublinks(halves.outer) {
+                mark::clear((*link).subselect);
                 (*link).subselect = self.part((*link).subselect.cast()).cast();
             }
             let table = reading.table.ok_or("it reads no distributed table")?;
-            let fit = unfit(inner).and_then(|()| self.has_only_sharded_tables(inner));
+            let ship::send::Sent { query: nodes_query, ctes } = ship::send::send(inner, &mut values, |q| self.part(q));
+            let fit = unfit(nodes_query).and_then(|()| self.has_only_sharded_tables(nodes_query));
             if let Err(reason) = fit {
                 self.pushed.truncate(before);
                 return Err(reason);
             }
             let mut parameters = Parameters::default();
             let sent = parameters
-                .extract(tree::copy(inner).cast(), &self.vocabulary, Volatile::PerRow)
+                .extract(tree::copy(nodes_query).cast(), &self.vocabulary, Volatile::PerRow)
                 .cast::<pg_sys::Query>();
             if let Some(reason) = shippable::why_not(sent.cast(), &self.vocabulary) {
                 self.pushed.truncate(before);
@@ -235,8 +295,12 @@ impl Rewriter<'_> {
                 not_pushed: None,
             };
             let stand_in = stand_in::subquery(inner, self.pushed.len());
+            mark::clear((*stand_in).rtable.cast());
+            (*stand_in).cteList = pg_sys::list_concat((*stand_in).cteList, list_of(ctes));
             stand_in::put_below(halves.outer, stand_in);
-            self.pushed.push(Rc::new(Pushed { plan, expressions: parameters.expressions, values, partial, limit }));
+            let work = scan_cost(nodes_query);
+            let expressions = parameters.expressions;
+            self.pushed.push(Rc::new(Pushed { plan, expressions, values, partial, limit, work }));
             Ok(halves.outer)
         }
     }
@@ -249,6 +313,7 @@ impl Rewriter<'_> {
         // SAFETY: a private copy is changed.
         unsafe {
             let inner = tree::mutate(inner.cast(), |n| match node_as!(n, T_SubLink) {
+                _ if mark::is_shipped_query(n) => tree::Change::Replace(n),
                 Some(link) if shape::is_statement_value(link.cast(), map) => {
                     let param = tree::make::<pg_sys::Param>(pg_sys::NodeTag::T_Param);
                     (*param).paramkind = pg_sys::ParamKind::PARAM_EXEC;
@@ -373,6 +438,24 @@ impl Rewriter<'_> {
             self.parts(query);
             query
         }
+    }
+}
+
+/// What it costs the nodes to read the tables of a query, for a comparison of plans that read the same ones.
+unsafe fn scan_cost(query: *mut pg_sys::Query) -> f64 {
+    let mut rows = 0.0;
+    // SAFETY: a read-only walk; the tables are locked.
+    unsafe {
+        tree::walk(query.cast(), |n| {
+            if let Some(rte) = node_as!(n, T_RangeTblEntry) {
+                let rte = rte.cast::<pg_sys::RangeTblEntry>();
+                if (*rte).rtekind == pg_sys::RTEKind::RTE_RELATION && !shape::is_view(rte) {
+                    rows += crate::pg::tuple::estimated_rows((*rte).relid);
+                }
+            }
+            Visit::Deeper
+        });
+        rows * pg_sys::cpu_tuple_cost
     }
 }
 

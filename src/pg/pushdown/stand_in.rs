@@ -223,13 +223,24 @@ pub unsafe fn replace_paths(root: *mut pg_sys::PlannerInfo, output: *mut pg_sys:
         (*output).serverid = pg_sys::Oid::from(group.shards[0].0);
         (*output).fdwroutine = boundary(|| pg_sys::GetFdwRoutineByServerId((*output).serverid));
         let startup = STATEMENT_COST * nodes;
-        let total = startup + rows * (pg_sys::cpu_tuple_cost + ROW_COST);
+        let sent = shipped_rows(root) * nodes;
+        let total = startup + pushed.work + (rows + sent) * (pg_sys::cpu_tuple_cost + ROW_COST);
         let exprs = list_of(pushed.expressions.iter().map(|e| planned(root, *e, &pushed.values)));
         let private = list_of([pg_sys::makeInteger(index as i32).cast::<Node>(), exprs.cast()]);
         let path = compat::create_foreign_upper_path(root, output, (*local).pathtarget, rows, startup, total, private);
         (*path).path.parallel_safe = false;
         (*output).pathlist = list_of([path]);
         (*output).partial_pathlist = ptr::null_mut();
+    }
+}
+
+/// The rows that are computed here for the nodes, by the planner's estimates.
+unsafe fn shipped_rows(root: *mut pg_sys::PlannerInfo) -> f64 {
+    // SAFETY: the numbers of CTE subplans index the list of all subplans; 0 and less have none.
+    unsafe {
+        let subplans = items::<pg_sys::Plan>((*(*root).glob).subplans);
+        let plans = tree::ints((*root).cte_plan_ids);
+        plans.into_iter().filter_map(|id| subplans.get(usize::try_from(id - 1).ok()?)).map(|p| (**p).plan_rows).sum()
     }
 }
 
