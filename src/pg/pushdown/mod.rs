@@ -255,7 +255,8 @@ impl<'a> Rewriter<'a> {
                 (*link).subselect = self.part((*link).subselect.cast()).cast();
             }
             let table = reading.table.ok_or("it reads no distributed table")?;
-            let ship::send::Sent { query: nodes_query, ctes } = ship::send::send(inner, &mut values, |q| self.part(q));
+            let ship::send::Sent { query: nodes_query, ctes } =
+                ship::send::send(inner, &mut values, |q| self.source(q));
             let fit = unfit(nodes_query).and_then(|()| self.has_only_sharded_tables(nodes_query));
             if let Err(reason) = fit {
                 self.pushed.truncate(before);
@@ -421,6 +422,20 @@ impl<'a> Rewriter<'a> {
             for link in shape::own_sublinks(query) {
                 (*link).subselect = self.part((*link).subselect.cast()).cast();
             }
+        }
+    }
+
+    /// A query whose rows are sent to the nodes.
+    unsafe fn source(&mut self, query: *mut pg_sys::Query) -> *mut pg_sys::Query {
+        // SAFETY: as above.
+        unsafe {
+            if (*query).hasSubLinks
+                && shape::reads_distributed(query.cast(), self.map)
+                && let Ok(outer) = self.block(query)
+            {
+                return outer;
+            }
+            self.part(query)
         }
     }
 

@@ -5,7 +5,7 @@
 //! sound to have their rows on every node is not asked here: [`place`](super::super::place) does.
 
 use super::wrap::{self, Repeats};
-use super::{conditions, mark};
+use super::{conditions, mark, reduce};
 use crate::catalog::{ClusterMap, TableId};
 use crate::node_as;
 use crate::pg::planner;
@@ -27,6 +27,9 @@ pub struct Candidate {
 }
 
 struct Entry {
+    /// The query that joins the table, and its number there.
+    of: *mut pg_sys::Query,
+    rti: u32,
     at: *mut pg_sys::RangeTblEntry,
     table: pg_sys::RangeTblEntry,
     subquery: pg_sys::RangeTblEntry,
@@ -42,6 +45,11 @@ impl Candidate {
                 *entry.at = if shipped { entry.subquery } else { entry.table };
             }
         }
+    }
+
+    /// The query that joins it, its number there, and its subquery, if it is a table.
+    pub fn table(&self) -> Option<(*mut pg_sys::Query, reduce::Table)> {
+        self.entry.as_ref().map(|entry| (entry.of, (entry.rti, self.query)))
     }
 
     /// Whether it is a part of one of these.
@@ -147,7 +155,7 @@ impl Search<'_> {
             }
             let table = *rte;
             wrap::turn_into(rte, sub);
-            let entry = Entry { at: rte, table, subquery: *rte };
+            let entry = Entry { of: query, rti, at: rte, table, subquery: *rte };
             *rte = table;
             self.add(sub, Some(entry), around);
         }

@@ -17,16 +17,19 @@
 //!
 //! - [`mark`]: which queries are shipped
 //! - [`wrap`], [`conditions`]: a table as a subquery with its filters
+//! - [`reduce`]: only rows that will be joined
 //! - [`send`]: rows as parameters
 
 pub mod candidate;
 mod conditions;
 pub mod mark;
+mod reduce;
 pub mod send;
 mod wrap;
 
 use crate::catalog::ClusterMap;
 use crate::pg::gucs;
+use crate::pg::pushdown::shape;
 use candidate::Candidate;
 use pgrx::pg_sys;
 
@@ -54,38 +57,66 @@ pub unsafe fn choose(query: *mut pg_sys::Query, map: &ClusterMap, fits: impl Fn(
         let candidates = candidate::all(query, map);
         let mut order: Vec<usize> = (0..candidates.len()).filter(|i| candidates[*i].bytes <= limit).collect();
         order.sort_by(|a, b| candidates[*a].bytes.total_cmp(&candidates[*b].bytes));
+        // Something has to stay on the nodes; what is shipped must not be all there is.
         let mut shipped = Shipped { candidates, chosen: Vec::new() };
-        let mut enough = false;
-        for i in order {
-            if shipped.candidates[i].is_within(&shipped.chosen) {
+        let enough = shipped.add_until(&order, &fits, || shape::reads_distributed(query.cast(), map));
+        if !enough || shipped.without_needless(&fits) > limit {
+            shipped.take_back();
+            return None;
+        }
+        shipped.reduce(map);
+        Some(shipped)
+    }
+}
+
+impl Shipped {
+    /// Ships one after the other until that is enough; whether it is. What leaves nothing to the nodes is left out.
+    unsafe fn add_until(&mut self, order: &[usize], fits: &impl Fn() -> bool, is_left: impl Fn() -> bool) -> bool {
+        for i in order.iter().copied() {
+            if self.candidates[i].is_within(&self.chosen) {
                 continue;
             }
-            shipped.candidates[i].set(true);
-            shipped.chosen.push(i);
-            enough = fits();
-            if enough {
-                break;
+            // SAFETY: as `choose`.
+            unsafe { self.candidates[i].set(true) };
+            if !is_left() {
+                // SAFETY: as `choose`.
+                unsafe { self.candidates[i].set(false) };
+                continue;
             }
-        }
-        if !enough {
-            shipped.take_back();
-            return None;
-        }
-        // What was chosen early may not be needed.
-        for at in (0..shipped.chosen.len() - 1).rev() {
-            let candidate = &shipped.candidates[shipped.chosen[at]];
-            candidate.set(false);
+            self.chosen.push(i);
             if fits() {
-                shipped.chosen.remove(at);
-            } else {
-                candidate.set(true);
+                return true;
             }
         }
-        let all: f64 = shipped.chosen.iter().map(|i| shipped.candidates[*i].bytes).sum();
-        if all > limit {
-            shipped.take_back();
-            return None;
+        false
+    }
+
+    /// Leaves out rows that will not be joined.
+    unsafe fn reduce(&self, map: &ClusterMap) {
+        let tables: Vec<_> = self.chosen.iter().filter_map(|i| self.candidates[*i].table()).collect();
+        let mut queries: Vec<_> = tables.iter().map(|(query, _)| *query).collect();
+        queries.sort();
+        queries.dedup();
+        for query in queries {
+            let of_query: Vec<_> = tables.iter().filter(|(q, _)| *q == query).map(|(_, table)| *table).collect();
+            // SAFETY: as `choose`.
+            unsafe { reduce::all(query, &of_query, map) };
         }
-        Some(shipped)
+    }
+
+    /// Keeps what was chosen early and turns out not to be needed; the bytes that are left to be sent.
+    unsafe fn without_needless(&mut self, fits: &impl Fn() -> bool) -> f64 {
+        for at in (0..self.chosen.len() - 1).rev() {
+            let candidate = &self.candidates[self.chosen[at]];
+            // SAFETY: as `choose`.
+            unsafe { candidate.set(false) };
+            if fits() {
+                self.chosen.remove(at);
+            } else {
+                // SAFETY: as `choose`.
+                unsafe { candidate.set(true) };
+            }
+        }
+        self.chosen.iter().map(|i| self.candidates[*i].bytes).sum()
     }
 }

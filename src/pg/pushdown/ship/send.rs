@@ -11,7 +11,7 @@
 use super::mark;
 use crate::node_as;
 use crate::pg::query_tree::is_simple;
-use crate::pg::tree::{self, Change, Node, Visit, items, list_of};
+use crate::pg::tree::{self, Change, Node, items, list_of};
 use pgrx::pg_sys;
 use std::ffi::CString;
 use std::ptr;
@@ -46,7 +46,6 @@ pub unsafe fn send(
         Sent { query: query.cast(), ctes }
     }
 }
-
 
 struct Shipment<'a> {
     values: &'a mut Vec<*mut pg_sys::SubLink>,
