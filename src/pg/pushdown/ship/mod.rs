@@ -33,6 +33,9 @@ use crate::pg::pushdown::shape;
 use candidate::Candidate;
 use pgrx::pg_sys;
 
+/// How many others are tried to be left on the nodes.
+const ATTEMPTS: usize = 6;
+
 /// What of a query is shipped; it can be taken back.
 pub struct Shipped {
     candidates: Vec<Candidate>,
@@ -41,11 +44,21 @@ pub struct Shipped {
 
 impl Shipped {
     /// Makes the query as it was.
-    pub unsafe fn take_back(self) {
-        for i in self.chosen {
-            // SAFETY: the query is still there.
+    pub unsafe fn take_back(mut self) {
+        // SAFETY: the query is still there.
+        unsafe { self.clear() }
+    }
+
+    unsafe fn clear(&mut self) {
+        for i in self.chosen.drain(..) {
+            // SAFETY: as above.
             unsafe { self.candidates[i].set(false) };
         }
+    }
+
+    /// Whether one candidate is the other or a part of it.
+    fn is_part(&self, one: usize, other: usize) -> bool {
+        one == other || self.candidates[one].is_within(&[other])
     }
 }
 
@@ -57,11 +70,20 @@ pub unsafe fn choose(query: *mut pg_sys::Query, map: &ClusterMap, fits: impl Fn(
         let candidates = candidate::all(query, map);
         let mut order: Vec<usize> = (0..candidates.len()).filter(|i| candidates[*i].bytes <= limit).collect();
         order.sort_by(|a, b| candidates[*a].bytes.total_cmp(&candidates[*b].bytes));
-        // Something has to stay on the nodes; what is shipped must not be all there is.
         let mut shipped = Shipped { candidates, chosen: Vec::new() };
-        let enough = shipped.add_until(&order, &fits, || shape::reads_distributed(query.cast(), map));
+        let is_left = || shape::reads_distributed(query.cast(), map);
+        let mut enough = shipped.add_until(&order, &fits, is_left);
+        // The smallest ones of all may be the wrong ones: then another one stays, the largest ones first.
+        for stays in order.iter().rev().take(ATTEMPTS) {
+            if enough {
+                break;
+            }
+            shipped.clear();
+            let others: Vec<usize> = order.iter().copied().filter(|i| !shipped.is_part(*stays, *i)).collect();
+            enough = shipped.add_until(&others, &fits, is_left);
+        }
         if !enough || shipped.without_needless(&fits) > limit {
-            shipped.take_back();
+            shipped.clear();
             return None;
         }
         shipped.reduce(map);
