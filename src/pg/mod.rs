@@ -20,6 +20,7 @@ pub mod guard;
 pub mod gucs;
 pub mod hash;
 pub mod hooks;
+pub mod limits;
 pub mod lock_rows;
 pub mod maintenance;
 pub mod modify;

@@ -11,6 +11,7 @@ use crate::pg::alone::{is_whole_transaction, may_commit_alone};
 use crate::pg::codec::{Codec, TransmissionMode};
 use crate::pg::foreign_scan::has_executor_param;
 use crate::pg::guard::boundary;
+use crate::pg::limits::{self, Allowance};
 use crate::pg::pass_through::Passing;
 use crate::pg::session::{Access, Fetch, Param, Row, Statement, Stream, wait_any};
 use crate::pg::settings::Settings;
@@ -57,6 +58,7 @@ pub struct Scan {
     current: usize,
     room: Room,
     pub(super) passing: Option<Passing>,
+    allowance: Option<Allowance>,
     opened: bool,
     started: Option<Instant>,
     pub reports: Vec<TaskReport>,
@@ -117,6 +119,7 @@ impl Scan {
                 current: 0,
                 room: Room::default(),
                 passing: None,
+                allowance: Allowance::of((*node).ss.ps.state),
                 opened: false,
                 started: None,
                 reports: Vec::new(),
@@ -183,6 +186,9 @@ impl Scan {
                 values.push(slot::evaluate(*state, econtext));
             }
             let shards = self.shards_for(&values)?;
+            if shards.is_none() {
+                limits::needs_all_shards(&self.map, self.plan.target.table())?;
+            }
             let nodes = self.nodes_of(shards.as_deref())?;
             let sql = self.sql_for(shards.as_deref()).into_owned();
             let sent = self.plan.sent;
@@ -468,6 +474,9 @@ impl Scan {
                     let node = self.streams[i].node();
                     if let Some(report) = self.reports.iter_mut().find(|r| r.node == node) {
                         report.rows += 1;
+                    }
+                    if let Some(allowance) = &self.allowance {
+                        allowance.take()?;
                     }
                     return Ok(Some(row));
                 }
