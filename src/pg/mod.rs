@@ -23,6 +23,7 @@ pub mod hooks;
 pub mod limits;
 pub mod lock_rows;
 pub mod maintenance;
+pub mod many_keys;
 pub mod modify;
 pub mod modify_apply;
 pub mod modify_returning;

@@ -34,6 +34,7 @@ use crate::catalog::{ClusterMap, TableId};
 use crate::node_as;
 use crate::pg::foreign_scan::parameter_of;
 use crate::pg::gucs;
+use crate::pg::many_keys;
 use crate::pg::params::{Parameters, Volatile};
 use crate::pg::planner::Tables;
 use crate::pg::print;
@@ -275,6 +276,10 @@ impl<'a> Rewriter<'a> {
                 Some(block) => self.target(sent, table, reading, block, &mut parameters),
                 None => Target::All { table },
             };
+            let many_sql = match target {
+                Target::Keys { parameter, .. } => many_keys::joined(sent, parameter),
+                _ => None,
+            };
             let limit = node_as!((*inner).limitCount, T_Const).map(|c| {
                 let c = c.cast::<pg_sys::Const>();
                 if (*c).constisnull { f64::MAX } else { (*c).constvalue.value() as i64 as f64 }
@@ -283,6 +288,7 @@ impl<'a> Rewriter<'a> {
                 tier: Tier::Pushdown,
                 sql: print::query_text(tree::copy(sent)),
                 shard_sql: None,
+                many_sql,
                 // Planned with its values each time: what it takes to run is more.
                 keep: None,
                 sent: count,
