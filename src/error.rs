@@ -40,6 +40,7 @@ impl fmt::Debug for SqlState {
 pub mod sqlstate {
     use super::SqlState;
     pub const SUCCESS: SqlState = SqlState::new("00000");
+    pub const WARNING: SqlState = SqlState::new("01000");
     pub const CONNECTION_FAILURE: SqlState = SqlState::new("08006");
     pub const CONNECTION_UNABLE: SqlState = SqlState::new("08001");
     pub const PROTOCOL_VIOLATION: SqlState = SqlState::new("08P01");
@@ -65,6 +66,7 @@ pub mod sqlstate {
     pub const CANNOT_CONNECT_NOW: SqlState = SqlState::new("57P03");
     pub const LOCK_NOT_AVAILABLE: SqlState = SqlState::new("55P03");
     pub const DEADLOCK_DETECTED: SqlState = SqlState::new("40P01");
+    pub const PROGRAM_LIMIT_EXCEEDED: SqlState = SqlState::new("54000");
     pub const CONFIGURATION_LIMIT: SqlState = SqlState::new("53400");
     pub const FDW_ERROR: SqlState = SqlState::new("HV000");
     pub const INTERNAL: SqlState = SqlState::new("XX000");

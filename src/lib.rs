@@ -29,6 +29,7 @@ pgrx::extension_sql_file!("../sql/table.sql", name = "table", requires = ["catal
 pub extern "C-unwind" fn _PG_init() {
     pg::preload::install();
     pg::gucs::install();
+    pg::limits::install();
     pg::failpoint::install();
     pg::catalog_cache::install();
     pg::endpoint::install();

@@ -8,12 +8,14 @@ use crate::catalog::TableId;
 use crate::error::{Error, Result};
 use crate::node_as;
 use crate::pg::guard::guarded;
-use crate::pg::params::{Parameters, Volatile};
+use crate::pg::params::{Parameters, Volatile, is_list_of_constants};
 use crate::pg::query_tree::{deterministic, strip_relabel};
 use crate::pg::scan::{self, Scan};
 use crate::pg::shippable::{self, Vocabulary};
 use crate::pg::tree::{self, Node, Visit, items, list_of};
-use crate::pg::{catalog_cache, compat, explain, hash, planner, print, pushdown, readers, scan_paths, tuple};
+use crate::pg::{
+    catalog_cache, compat, explain, hash, many_keys, planner, print, pushdown, readers, scan_paths, tuple,
+};
 use crate::plan::remote::{Effect, RemotePlan, Source, Target, Tier};
 use pgrx::pg_sys;
 use std::ptr;
@@ -44,11 +46,9 @@ unsafe extern "C-unwind" fn relation_size(
                     .hint("Use sharding.distribute_table() on an ordinary table."));
             }
             let relation = pg_sys::RelationIdGetRelation(relid);
-            let tuples = f64::from((*(*relation).rd_rel).reltuples);
             let pages = (*(*relation).rd_rel).relpages;
             pg_sys::RelationClose(relation);
-            // Never analyzed: as Postgres does for a foreign table, assume some rows.
-            (*rel).tuples = if tuples < 0.0 { 10_000.0 } else { tuples };
+            (*rel).tuples = tuple::estimated_rows(relid);
             (*rel).pages = pages.max(1) as _;
             pg_sys::set_baserel_size_estimates(root, rel);
         }
@@ -236,10 +236,15 @@ unsafe fn make_plan(
 
         let sent = filters.parameters.expressions.len();
         let target = choose_target(table, rti, &filters.remote, &mut filters.parameters)?;
+        let many_sql = match target {
+            Target::Keys { parameter, .. } => many_keys::joined(query, parameter),
+            _ => None,
+        };
         let remote = RemotePlan {
             tier: Tier::Fallback,
             sql: print::query_text(query),
             shard_sql: None,
+            many_sql,
             keep: kept_types(&filters.parameters, &select),
             sent,
             target,
@@ -433,6 +438,9 @@ pub unsafe fn parameter_of(value: *mut Node, parameters: &mut Parameters) -> Opt
     unsafe {
         if let Some(c) = node_as!(value, T_Const) {
             return (!(*c.cast::<pg_sys::Const>()).constisnull).then(|| parameters.add(tree::copy(c)));
+        }
+        if is_list_of_constants(value) {
+            return Some(parameters.add(tree::copy(value)));
         }
         if let Some(cast) = node_as!(value, T_CoerceViaIO) {
             return parameter_of((*cast.cast::<pg_sys::CoerceViaIO>()).arg.cast(), parameters);

@@ -47,6 +47,32 @@ pub static AGGREGATE_PUSHDOWN: GucSetting<bool> = GucSetting::<bool>::new(true);
 /// ORDER BY with LIMIT.
 pub static SORT_PUSHDOWN: GucSetting<bool> = GucSetting::<bool>::new(true);
 
+/// When rows are sent to the nodes for a join that is not on the shard key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PostgresGucEnum)]
+pub enum ShipJoins {
+    /// Such joins are done here.
+    #[name = c"off"]
+    Off,
+    /// Where that is estimated to cost less.
+    #[name = c"auto"]
+    Auto,
+    /// Wherever it is possible.
+    #[name = c"always"]
+    Always,
+}
+
+static SHIP_JOINS: GucSetting<ShipJoins> = GucSetting::<ShipJoins>::new(ShipJoins::Auto);
+static MAX_SHIPPED_SIZE: GucSetting<i32> = GucSetting::<i32>::new(32 * 1024);
+
+pub fn ship_joins() -> ShipJoins {
+    SHIP_JOINS.get()
+}
+
+/// How much is sent to each node for one statement at most, by estimate.
+pub fn max_shipped_bytes() -> f64 {
+    f64::from(MAX_SHIPPED_SIZE.get()) * 1024.0
+}
+
 /// Defines the settings; called once from `_PG_init`.
 pub fn install() {
     GucRegistry::define_enum_guc(
@@ -67,6 +93,25 @@ pub fn install() {
         i32::MAX,
         GucContext::Userset,
         GucFlags::UNIT_MS,
+    );
+    GucRegistry::define_enum_guc(
+        c"sharding.ship_joins",
+        c"When rows are sent to the nodes for a join that is not on the shard key.",
+        c"auto: where that is estimated to cost less than to join on the coordinator. Tables that are never analyzed \
+          are taken to be small.",
+        &SHIP_JOINS,
+        GucContext::Userset,
+        GucFlags::EXPLAIN,
+    );
+    GucRegistry::define_int_guc(
+        c"sharding.max_shipped_size",
+        c"How much is sent to each node for the joins of one statement at most, by estimate.",
+        c"What is larger is joined on the coordinator.",
+        &MAX_SHIPPED_SIZE,
+        64,
+        512 * 1024,
+        GucContext::Userset,
+        GucFlags::UNIT_KB | GucFlags::EXPLAIN,
     );
     let define = |name, short, setting| {
         GucRegistry::define_bool_guc(

@@ -53,6 +53,7 @@ struct Texts {
     map: Weak<ClusterMap>,
     by_shard: Vec<Option<Rc<Text>>>,
     of_parents: Option<Rc<Text>>,
+    of_many: Option<Rc<Text>>,
 }
 
 impl Deref for KeptPlan {
@@ -84,39 +85,54 @@ impl KeptPlan {
 
     /// The statement for these shards: addressed to the one, or to the parents.
     pub fn text(&self, map: &Rc<ClusterMap>, shards: Option<&[ShardIndex]>) -> Rc<Text> {
-        let shard = match shards {
-            Some([shard]) if self.plan.shard_sql.is_some() => Some(*shard),
-            _ => None,
-        };
+        match (shards, &self.plan.shard_sql) {
+            (Some([shard]), Some(sql)) => {
+                let name = |table| map.shard_name(table, *shard).unwrap_or_default();
+                self.kept(map, |texts| texts.of_shard(*shard), || sql.text(name))
+            }
+            _ => self.kept(map, |texts| &mut texts.of_parents, || self.plan.sql.clone()),
+        }
+    }
+
+    /// The statement for a long list of keys.
+    pub fn text_of_many(&self, map: &Rc<ClusterMap>) -> Rc<Text> {
+        let sql = self.plan.many_sql.as_ref().unwrap_or(&self.plan.sql);
+        self.kept(map, |texts| &mut texts.of_many, || sql.clone())
+    }
+
+    /// The text in a place, made anew if it is not there or has another name by now.
+    fn kept(
+        &self,
+        map: &Rc<ClusterMap>,
+        place: impl FnOnce(&mut Texts) -> &mut Option<Rc<Text>>,
+        make: impl FnOnce() -> String,
+    ) -> Rc<Text> {
         let reading = if self.plan.keep.is_some() { Settings::current().reading_hash() } else { 0 };
         let mut texts = self.texts.borrow_mut();
         if texts.map.as_ptr() != Rc::as_ptr(map) {
             *texts = Texts { map: Rc::downgrade(map), ..Texts::default() };
         }
-        let place = match shard {
-            Some(shard) => {
-                let index = shard.0 as usize;
-                if texts.by_shard.len() <= index {
-                    texts.by_shard.resize_with(index + 1, || None);
-                }
-                &mut texts.by_shard[index]
-            }
-            None => &mut texts.of_parents,
-        };
+        let place = place(&mut texts);
         match place {
             Some(text) if text.keep.is_none_or(|(of, _)| of == reading) => text.clone(),
-            _ => place.insert(Rc::new(self.make_text(map, shard, reading))).clone(),
+            _ => place.insert(Rc::new(self.named(make(), reading))).clone(),
         }
     }
 
-    fn make_text(&self, map: &ClusterMap, shard: Option<ShardIndex>, reading: u64) -> Text {
-        let sql = match (shard, &self.plan.shard_sql) {
-            (Some(shard), Some(sql)) => sql.text(|table| map.shard_name(table, shard).unwrap_or_default()),
-            _ => self.plan.sql.clone(),
-        };
+    fn named(&self, sql: String, reading: u64) -> Text {
         // SAFETY: set when the server starts.
         let seed = unsafe { pg_sys::PgStartTime } as u64;
         let keep = self.plan.keep.map(|types| (reading, xxh3_64_with_seed(sql.as_bytes(), seed ^ types ^ reading)));
         Text { sql, keep }
+    }
+}
+
+impl Texts {
+    fn of_shard(&mut self, shard: ShardIndex) -> &mut Option<Rc<Text>> {
+        let index = shard.0 as usize;
+        if self.by_shard.len() <= index {
+            self.by_shard.resize_with(index + 1, || None);
+        }
+        &mut self.by_shard[index]
     }
 }

@@ -6,6 +6,7 @@
 //! remote statement, evaluated once when the scan starts. Volatile functions are left alone, unless
 //! the caller knows that the expression runs exactly once ([`Volatile::Once`]).
 
+use crate::node_as;
 use crate::pg::shippable::{self, Vocabulary};
 use crate::pg::tree::{self, Change, Node, Visit};
 use pgrx::pg_sys;
@@ -169,6 +170,9 @@ unsafe fn computed_here(node: *mut Node, vocabulary: &Vocabulary, volatile: Vola
         if (*node).type_ == pg_sys::NodeTag::T_Param {
             return is_value_param(node);
         }
+        if is_long_list(node) {
+            return true;
+        }
         if (*node).type_ == pg_sys::NodeTag::T_Const || !stands_alone(node, scanned) {
             return false;
         }
@@ -178,6 +182,41 @@ unsafe fn computed_here(node: *mut Node, vocabulary: &Vocabulary, volatile: Vola
         pg_sys::contain_mutable_functions(node)
             || has_value_from_here(node)
             || shippable::why_not(node, vocabulary).is_some()
+    }
+}
+
+/// Whether `node` is the list of `x IN (1, 2, 3)`.
+pub unsafe fn is_list_of_constants(node: *mut Node) -> bool {
+    // SAFETY: the tags say what the nodes are.
+    unsafe {
+        node_as!(node, T_ArrayExpr).is_some_and(|list| {
+            let list = list.cast::<pg_sys::ArrayExpr>();
+            let is_const = |element: *mut Node| (*element).type_ == pg_sys::NodeTag::T_Const;
+            !(*list).multidims && tree::each::<Node>((*list).elements).all(is_const)
+        })
+    }
+}
+
+/// From so many elements on, a list is sent as a value, not as text to be parsed.
+const LONG_LIST: usize = 100;
+
+/// Whether `node` is a long list of constants, as of `x IN (1, 2, ...)`.
+unsafe fn is_long_list(node: *mut Node) -> bool {
+    // SAFETY: the tags say what the nodes are.
+    unsafe {
+        if let Some(list) = node_as!(node, T_ArrayExpr) {
+            let elements = (*list.cast::<pg_sys::ArrayExpr>()).elements;
+            let is_long = !elements.is_null() && (*elements).length as usize >= LONG_LIST;
+            return is_long && is_list_of_constants(node);
+        }
+        node_as!(node, T_Const).is_some_and(|c| {
+            let c = c.cast::<pg_sys::Const>();
+            !(*c).constisnull
+                && pg_sys::get_element_type((*c).consttype) != pg_sys::InvalidOid
+                && pg_sys::get_array_type((*c).consttype) == pg_sys::InvalidOid
+                && !matches!((*c).consttype, pg_sys::INT2VECTOROID | pg_sys::OIDVECTOROID)
+                && crate::pg::tuple::array_length((*c).constvalue) >= LONG_LIST
+        })
     }
 }
 

@@ -11,6 +11,8 @@
 use crate::catalog::{ClusterMap, TableId};
 use crate::error::Result;
 use crate::pg::guard::{boundary, guarded};
+use crate::pg::gucs::{self, ShipJoins};
+use crate::pg::pushdown::Shipping;
 use crate::pg::tree::{self, Visit, each, items};
 use crate::pg::{catalog_cache, compat, finish, hooks, pushdown, route, scan};
 use pgrx::pg_sys;
@@ -178,6 +180,11 @@ pub unsafe extern "C-unwind" fn planner(
     }
 }
 
+fn begin(planning: Planning) -> Planned {
+    PLANNING.with(|p| p.borrow_mut().push(planning));
+    Planned
+}
+
 struct Planned;
 
 impl Drop for Planned {
@@ -206,30 +213,88 @@ unsafe fn plan(
             }
             Err(reason) => reason,
         };
-        let rewritten = pushdown::rewrite(query, map, &tables);
-        let query = rewritten.query;
-        PLANNING.with(|p| {
-            p.borrow_mut().push(Planning {
+        let statement = Statement { query, text, options, params, map, tables: &tables, reason: &reason };
+        let ship = gucs::ship_joins();
+        if ship == ShipJoins::Off {
+            return Ok(statement.plan(Shipping::Forbidden)?.planned);
+        }
+        let shipped = statement.plan(Shipping::Allowed)?;
+        if ship == ShipJoins::Always || !shipped.ships {
+            return Ok(shipped.planned);
+        }
+        let joined_here = statement.plan(Shipping::Forbidden)?;
+        Ok(if joined_here.cost() < shipped.cost() { joined_here } else { shipped }.planned)
+    }
+}
+
+/// A statement that the router leaves to the other tiers.
+struct Statement<'a> {
+    query: *mut pg_sys::Query,
+    text: *const c_char,
+    options: c_int,
+    params: pg_sys::ParamListInfo,
+    map: &'a ClusterMap,
+    tables: &'a Tables,
+    /// Why it is not routed.
+    reason: &'a str,
+}
+
+/// One plan of a statement.
+struct Candidate {
+    planned: *mut pg_sys::PlannedStmt,
+    ships: bool,
+}
+
+impl Candidate {
+    unsafe fn cost(&self) -> f64 {
+        // SAFETY: a finished plan.
+        unsafe { (*(*self.planned).planTree).total_cost }
+    }
+}
+
+impl Statement<'_> {
+    unsafe fn plan(&self, shipping: Shipping) -> Result<Candidate> {
+        // SAFETY: as `plan`. What ships is a copy, so that the statement can be planned once more.
+        unsafe {
+            let tables = self.tables;
+            let rewritten = pushdown::rewrite(self.query, self.map, tables, shipping);
+            let query = rewritten.query;
+            let _planned = begin(Planning {
                 written: tables.written.clone(),
                 reads_only: !tables.modifies
                     && !tables.locks
                     && !pg_sys::contain_volatile_functions_not_nextval(query.cast()),
-                reason: Some(reason),
+                reason: Some(self.reason.to_string()),
                 not_pushed: rewritten.reason.clone(),
             });
-        });
-        let _planned = Planned;
-        let conflicts = finish::prepare(query, map)?;
-        let planned = boundary(|| hooks::next_planner(query, text, options, params));
-        finish::finish(planned, map, &conflicts)?;
-        if options as u32 & pg_sys::CURSOR_OPT_FAST_PLAN != 0
-            && options as u32 & pg_sys::CURSOR_OPT_NO_SCROLL == 0
-            && merges_at_the_end((*planned).planTree)
-        {
-            // A cursor over a Sort may move backward without being told so.
-            (*planned).planTree = pg_sys::materialize_finished_plan((*planned).planTree);
+            let conflicts = finish::prepare(query, self.map)?;
+            let planned = boundary(|| hooks::next_planner(query, self.text, self.options, self.params));
+            finish::finish(planned, self.map, &conflicts)?;
+            if self.options as u32 & pg_sys::CURSOR_OPT_FAST_PLAN != 0
+                && self.options as u32 & pg_sys::CURSOR_OPT_NO_SCROLL == 0
+                && merges_at_the_end((*planned).planTree)
+            {
+                // A cursor over a Sort may move backward without being told so.
+                (*planned).planTree = pg_sys::materialize_finished_plan((*planned).planTree);
+            }
+            Ok(Candidate { planned, ships: rewritten.ships })
         }
-        Ok(planned)
+    }
+}
+
+/// How much a query returns, as Postgres's planner estimates it.
+pub struct Estimate {
+    pub bytes: f64,
+}
+
+/// Plans a query, which it may change, for the sake of the estimate.
+pub unsafe fn estimate(query: *mut pg_sys::Query) -> Estimate {
+    let _planned = begin(Planning { written: Vec::new(), reads_only: true, reason: None, not_pushed: None });
+    // SAFETY: `query` is analyzed, rewritten and locked.
+    unsafe {
+        let planned = boundary(|| pg_sys::standard_planner(query, c"".as_ptr(), 0, std::ptr::null_mut()));
+        let plan = (*planned).planTree;
+        Estimate { bytes: (*plan).plan_rows * f64::from((*plan).plan_width.max(4)) }
     }
 }
 

@@ -6,6 +6,7 @@
 use crate::catalog::{ClusterMap, TableId};
 use crate::node_as;
 use crate::pg::hash;
+use crate::pg::pushdown::mark;
 use crate::pg::tree::{self, Node, Visit, items};
 use crate::plan::router::{Level, Term};
 use pgrx::pg_sys;
@@ -69,6 +70,11 @@ impl<'a> Reader<'a> {
         // SAFETY: range tables and jointrees of an analyzed query are well formed.
         unsafe {
             let frame = self.enter(query, frames);
+            if mark::is_shipped(query) {
+                // Its rows come from the coordinator, whatever tables it reads.
+                frames.leave();
+                return frame;
+            }
             for cte in items::<pg_sys::CommonTableExpr>((*query).cteList) {
                 if let Some(q) = node_as!((*cte).ctequery, T_Query) {
                     let mut inner = Level::default();

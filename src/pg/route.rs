@@ -103,6 +103,7 @@ pub unsafe fn plan(
                 None => print::query_text(tree::copy(printed)),
             },
             shard_sql,
+            many_sql: None,
             keep: kept_types(&parameters, &outputs.iter().map(|t| (**t).expr.cast()).collect::<Vec<_>>()),
             sent: count,
             target: target.clone(),

@@ -12,10 +12,11 @@ use crate::pg::codec::{Codec, TransmissionMode};
 use crate::pg::foreign_scan::has_executor_param;
 use crate::pg::guard::boundary;
 use crate::pg::kept_plan::{KeptPlan, Text};
+use crate::pg::limits::{self, Allowance};
 use crate::pg::merge::Merging;
 use crate::pg::pass_through::Passing;
 use crate::pg::session::{Access, Fetch, Param, Row, Statement, Stream, wait_any};
-use crate::pg::{catalog_cache, consistent, hash, readers, slot, tree, tuple};
+use crate::pg::{catalog_cache, consistent, hash, many_keys, readers, slot, tree, tuple};
 use crate::plan::remote::{Effect, RemotePlan, Source, Target};
 use crate::wire::row::Room;
 use bytes::Bytes;
@@ -58,6 +59,7 @@ pub struct Scan {
     current: usize,
     pub(super) room: Room,
     pub(super) passing: Option<Passing>,
+    allowance: Option<Allowance>,
     opened: bool,
     started: Option<Instant>,
     pub reports: Vec<TaskReport>,
@@ -119,6 +121,7 @@ impl Scan {
                 current: 0,
                 room: Room::default(),
                 passing: None,
+                allowance: Allowance::of((*node).ss.ps.state),
                 opened: false,
                 started: None,
                 reports: Vec::new(),
@@ -185,8 +188,14 @@ impl Scan {
                 values.push(slot::evaluate(*state, econtext));
             }
             let shards = self.shards_for(&values)?;
+            if shards.is_none() {
+                limits::needs_all_shards(&self.map, self.plan.target.table())?;
+            }
             let nodes = self.nodes_of(shards.as_deref())?;
-            let text = self.text_for(shards.as_deref());
+            let text = match self.has_many_keys(&values) {
+                true => self.plan.text_of_many(&self.map),
+                false => self.text_for(shards.as_deref()),
+            };
             let sent = self.plan.sent;
             let mut params: Vec<Param> = Vec::with_capacity(sent);
             let text_mode = self.parameters[..sent].iter().any(|(_, c, _)| !c.binary).then(TransmissionMode::enter);
@@ -307,6 +316,13 @@ impl Scan {
         self.plan.text(&self.map, shards)
     }
 
+    /// Whether the list of keys that chooses the nodes is a long one.
+    unsafe fn has_many_keys(&self, values: &[Option<pg_sys::Datum>]) -> bool {
+        let (Target::Keys { parameter, .. }, Some(_)) = (&self.plan.target, &self.plan.many_sql) else { return false };
+        // SAFETY: the value is an array.
+        values[*parameter].is_some_and(|list| unsafe { tuple::array_length(list) } >= many_keys::MANY)
+    }
+
     /// The shards that the parameters' values lead to; `None` is all of them. Never empty: where
     /// no row can match, an aggregate in the remote statement still owes its row.
     unsafe fn shards_for(&self, values: &[Option<pg_sys::Datum>]) -> Result<Option<Vec<ShardIndex>>> {
@@ -324,10 +340,19 @@ impl Scan {
                     let element = pg_sys::get_element_type(pg_sys::getBaseType(self.parameters[*parameter].2));
                     let mut hasher = hash::KeyHasher::for_type(table, element)?;
                     let keys = values[*parameter].map_or_else(Vec::new, |a| tuple::array_elements(a, element));
-                    let mut shards: Vec<ShardIndex> =
-                        keys.into_iter().flatten().map(|v| hasher.shard(group, Some(v))).collect();
+                    // There may be a million keys, and a few shards.
+                    let mut shards: Vec<ShardIndex> = Vec::new();
+                    let mut seen = vec![false; group.shards.len()];
+                    for key in keys.into_iter().flatten() {
+                        let shard = hasher.shard(group, Some(key));
+                        if !std::mem::replace(&mut seen[shard.0 as usize], true) {
+                            shards.push(shard);
+                            if shards.len() == seen.len() {
+                                break;
+                            }
+                        }
+                    }
                     shards.sort();
-                    shards.dedup();
                     Ok(Some(if shards.is_empty() { vec![ShardIndex(0)] } else { shards }))
                 }
             }
@@ -436,6 +461,9 @@ impl Scan {
         if row.is_some() {
             if let Some(report) = report {
                 report.rows += 1;
+            }
+            if let Some(allowance) = &self.allowance {
+                allowance.take()?;
             }
             return Ok(row);
         }

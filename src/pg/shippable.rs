@@ -45,6 +45,8 @@ impl Vocabulary {
                     self.types.insert(pg_sys::getBaseType((*attr).atttypid).to_u32());
                     let element = pg_sys::get_element_type((*attr).atttypid);
                     self.types.insert(element.to_u32());
+                    // Arrays of a type are where the type is.
+                    self.types.insert(pg_sys::get_array_type((*attr).atttypid).to_u32());
                 }
                 if !is_everywhere((*attr).attcollation.to_u32()) {
                     self.collations.insert((*attr).attcollation.to_u32());

@@ -43,6 +43,29 @@ pub unsafe fn columns(relid: pg_sys::Oid) -> Vec<Column> {
     }
 }
 
+/// How many rows a relation is known to have: negative if it was never analyzed, `None` if it is gone.
+pub unsafe fn known_rows(relid: pg_sys::Oid) -> Option<f64> {
+    // SAFETY: a look at the relation cache.
+    unsafe {
+        let relation = pg_sys::RelationIdGetRelation(relid);
+        if relation.is_null() {
+            return None;
+        }
+        let rows = f64::from((*(*relation).rd_rel).reltuples);
+        pg_sys::RelationClose(relation);
+        Some(rows)
+    }
+}
+
+/// The same; never analyzed: as Postgres does for a foreign table, some.
+pub unsafe fn estimated_rows(relid: pg_sys::Oid) -> f64 {
+    // SAFETY: as above.
+    match unsafe { known_rows(relid) } {
+        Some(rows) if rows < 0.0 => 10_000.0,
+        rows => rows.unwrap_or(0.0),
+    }
+}
+
 /// `"schema"."table"`, as it is on every node.
 pub unsafe fn qualified_name(relid: pg_sys::Oid) -> String {
     // SAFETY: the relation exists; names are palloc'd.
@@ -57,6 +80,16 @@ pub unsafe fn qualified_name(relid: pg_sys::Oid) -> String {
             crate::catalog::quote_identifier(&CStr::from_ptr(schema).to_string_lossy()),
             crate::catalog::quote_identifier(&CStr::from_ptr(name).to_string_lossy())
         )
+    }
+}
+
+/// How many elements an array value has.
+pub unsafe fn array_length(array: pg_sys::Datum) -> usize {
+    // SAFETY: `array` is an array; its dimensions follow its header.
+    unsafe {
+        let array = pg_sys::pg_detoast_datum(array.cast_mut_ptr()).cast::<pg_sys::ArrayType>();
+        let dimensions = array.add(1).cast::<std::ffi::c_int>();
+        pg_sys::ArrayGetNItems((*array).ndim, dimensions) as usize
     }
 }
 

@@ -100,6 +100,8 @@ pub struct RemotePlan {
     pub sql: String,
     /// The same, addressed to one shard of each table, where that is possible.
     pub shard_sql: Option<ShardSql>,
+    /// The same for a long list of keys, where it chooses the nodes by such.
+    pub many_sql: Option<String>,
     /// A hash of the types of its parameters and columns if it is worth keeping prepared: it will come again.
     pub keep: Option<u64>,
     /// How many of the parameters the statement has; those after it only choose the nodes.
@@ -141,6 +143,7 @@ mod tests {
             tier: Tier::Router,
             sql: "SELECT 1".into(),
             shard_sql: Some(ShardSql { pieces: vec!["SELECT ".into(), "".into()], tables: vec![TableId(7)] }),
+            many_sql: None,
             keep: Some(1),
             sent: 1,
             target: Target::Key { table: TableId(7), parameter: 0 },

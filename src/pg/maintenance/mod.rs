@@ -3,8 +3,8 @@
 //! ```text
 //! launcher   one per server. At its start it tries every database; later, backends tell it where there
 //!            are nodes.
-//! worker     one per database with nodes: finishes two-phase commits that were left in doubt, and ends
-//!            deadlocks that no single server can see.
+//! worker     one per database with nodes: finishes two-phase commits that were left in doubt, ends
+//!            deadlocks that no single server can see, and refreshes the planner's statistics.
 //! ```
 //!
 //! - [`shared`]: what the processes share; the rules are in [`crate::maintenance`]
@@ -14,6 +14,7 @@
 //! - [`commit`]: a backend's commit that recovery must not touch
 //! - [`long_wait`]: how a backend says that it waits, and hears that it must not
 //! - [`wait_graph`], [`deadlock`]: who waits for whom, and who has to give way
+//! - [`statistics`]: the planner's knowledge of tables, from what the nodes' autovacuum finds out
 //! - [`roles`]: as whom a node is reached
 //! - [`vacate`]: how a database gets rid of its worker, for DROP DATABASE
 //!
@@ -27,6 +28,7 @@ pub mod recover;
 pub mod roles;
 pub mod settings;
 pub mod shared;
+pub mod statistics;
 pub mod vacate;
 pub mod wait_graph;
 pub mod work;

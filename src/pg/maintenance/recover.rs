@@ -174,7 +174,8 @@ fn finish(node: NodeId, roles: &[pg_sys::Oid], command: &str) -> Result<TextRows
     Err(refused.unwrap_or_else(|| Error::new(sqlstate::INTERNAL, "there is no role to go to a node as")))
 }
 
-fn ask(node: NodeId, sql: &str) -> Result<TextRows> {
+/// What a node answers, within a bound.
+pub fn ask(node: NodeId, sql: &str) -> Result<TextRows> {
     let answers = query_outside_each(&[node], sql, Instant::now() + ANSWER_BOUND);
     answers.into_iter().next().map_or(Ok(TextRows::new()), |(_, answer)| answer)
 }

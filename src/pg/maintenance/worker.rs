@@ -1,4 +1,5 @@
-//! The worker of a database: finishes transactions that are left in doubt, and ends deadlocks over several servers.
+//! The worker of a database: finishes transactions that are left in doubt, ends deadlocks over several servers, and
+//! refreshes the planner's statistics.
 //!
 //! It sleeps until a node is due ([`crate::maintenance::agenda`]), a backend reports that it had to leave
 //! something behind or that it waits for long, or somebody wants the database for himself. Each piece of work has a transaction of its own;
@@ -12,6 +13,7 @@ use crate::pg::maintenance::deadlock::Deadlocks;
 use crate::pg::maintenance::recover::{Pass, Visit};
 use crate::pg::maintenance::roles::Roles;
 use crate::pg::maintenance::shared::{is_alive, locked, long_waits, take_seat};
+use crate::pg::maintenance::statistics::Statistics;
 use crate::pg::maintenance::{long_wait, settings, work};
 use crate::pg::wait::{Event, Patience, wait_as};
 use crate::pg::{catalog_cache, compat, endpoint, guard, report};
@@ -71,6 +73,7 @@ fn run(database: u32, seat: &'static Seat) -> Result<()> {
         troubles: 0,
         waits: 0,
         deadlocks: Deadlocks::default(),
+        statistics: Statistics::default(),
         no_look_before: Instant::now(),
         complaints: HashMap::new(),
     };
@@ -122,6 +125,7 @@ struct Worker {
     /// The reports of long waits that were heard.
     waits: u64,
     deadlocks: Deadlocks,
+    statistics: Statistics,
     /// Until then, who waits has to wait: many may begin to at once.
     no_look_before: Instant,
     /// What the log was last told of a node.
@@ -145,7 +149,18 @@ impl Worker {
         self.complaints.retain(|node, _| nodes.contains(node));
         let next_wait = self.resolve_deadlocks(map);
         let next = self.look_for_doubt(map);
-        next_wait.map_or(next, |at| at.min(next))
+        let next_statistics = self.refresh_statistics(map);
+        [next_wait, next_statistics].into_iter().flatten().fold(next, Instant::min)
+    }
+
+    /// Refreshes the planner's statistics if it is time; when to look again.
+    fn refresh_statistics(&mut self, map: &ClusterMap) -> Option<Instant> {
+        let (seat, waits, troubles) = (self.seat, self.waits, self.troubles);
+        let is_wanted = || seat.is_held(is_alive) || seat.waits() != waits || seat.troubles() != troubles;
+        endpoint::limit_connecting(FIRST_CONNECT_LIMIT);
+        let (next, failed) = self.statistics.look(map, is_wanted);
+        failed.into_iter().for_each(|(node, error)| self.complain(map, node, error));
+        next
     }
 
     /// Looks for deadlocks if somebody waits for long; when to look again.

@@ -11,6 +11,7 @@
 //! - `place`: is each row of the answer on one node? (the rules: [`crate::plan::pushdown`])
 //! - `split`: the nodes' query and the one above; `columns`, `aggregate` (`statistics`, `collect`, `distinct`, `build`)
 //! - `order`: what the nodes sort by, for the coordinator to merge
+//! - `ship`: rows that are sent to the nodes, for a join that is not on the shard key
 //! - `insert_select`, `write`: INSERT ... SELECT, UPDATE, DELETE and MERGE as a whole
 //! - `stand_in`: how the planner sees the former
 //!
@@ -28,23 +29,26 @@ pub mod insert_select;
 mod order;
 mod place;
 mod shape;
+mod ship;
 mod split;
 mod stand_in;
 mod statistics;
 pub mod write;
 
+pub use ship::mark;
 pub use stand_in::{is_marked, plan, replace_paths};
 
 use crate::catalog::{ClusterMap, TableId};
 use crate::node_as;
 use crate::pg::foreign_scan::parameter_of;
 use crate::pg::gucs;
+use crate::pg::many_keys;
 use crate::pg::params::{Parameters, Volatile};
 use crate::pg::planner::Tables;
 use crate::pg::print;
 use crate::pg::query_tree::{deterministic, is_simple, strip_relabel};
 use crate::pg::shippable::{self, Vocabulary};
-use crate::pg::tree::{self, Node, Visit, items};
+use crate::pg::tree::{self, Node, Visit, items, list_of};
 use crate::plan::pushdown::Place;
 use crate::plan::remote::{Effect, MergeKey, RemotePlan, Target, Tier};
 use order::Order;
@@ -64,6 +68,8 @@ pub struct Pushed {
     partial: bool,
     /// How many rows a node sends at most.
     limit: Option<f64>,
+    /// The estimated cost of reading the tables, all nodes together.
+    work: f64,
     /// The statement with an order by which the rows can be merged.
     sorted: Option<Sorted>,
     /// Whether the planner sees other conditions than the nodes.
@@ -84,14 +90,26 @@ pub struct Rewritten {
     pub query: *mut pg_sys::Query,
     /// Why not the whole query.
     pub reason: Option<Reason>,
+    /// Rows are sent to the nodes.
+    pub ships: bool,
     _run: stand_in::Run,
 }
 
+/// Whether rows may be sent to the nodes to be joined there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Shipping {
+    Allowed,
+    Forbidden,
+}
+
 /// Pushes down what can be. The query itself is not changed.
-pub unsafe fn rewrite(query: *mut pg_sys::Query, map: &ClusterMap, tables: &Tables) -> Rewritten {
+pub unsafe fn rewrite(query: *mut pg_sys::Query, map: &ClusterMap, tables: &Tables, shipping: Shipping) -> Rewritten {
     // SAFETY: `query` is analyzed, rewritten and locked.
     unsafe {
-        let unchanged = |reason: Option<Reason>| Rewritten { query, reason, _run: stand_in::Run::enter(vec![]) };
+        let unchanged = |reason: Option<Reason>| {
+            let _run = stand_in::Run::enter(vec![]);
+            Rewritten { query, reason, ships: false, _run }
+        };
         if !gucs::PUSHDOWN.get() {
             return unchanged(Some("sharding.enable_pushdown is off".into()));
         }
@@ -101,7 +119,8 @@ pub unsafe fn rewrite(query: *mut pg_sys::Query, map: &ClusterMap, tables: &Tabl
         }
         let copy = tree::copy(query);
         shape::flatten_groups(copy);
-        let mut rewriter = Rewriter { map, tables, vocabulary: Vocabulary::default(), pushed: Vec::new() };
+        let mut rewriter =
+            Rewriter { map, tables, shipping, ships: false, vocabulary: Vocabulary::default(), pushed: Vec::new() };
         for t in tables.distributed.iter().chain(&tables.reference) {
             rewriter.vocabulary.add_table(pg_sys::Oid::from(t.0));
         }
@@ -112,19 +131,24 @@ pub unsafe fn rewrite(query: *mut pg_sys::Query, map: &ClusterMap, tables: &Tabl
                 Err(reason) => (rewriter.part((*rte).subquery), Some(reason)),
             };
             (*rte).subquery = select;
-            return match rewriter.pushed.is_empty() {
-                true => unchanged(reason),
-                false => Rewritten { query: copy, reason, _run: stand_in::Run::enter(rewriter.pushed) },
-            };
+            if rewriter.pushed.is_empty() {
+                return unchanged(reason);
+            }
+            let _run = stand_in::Run::enter(rewriter.pushed);
+            return Rewritten { query: copy, reason, ships: rewriter.ships, _run };
         }
         match rewriter.block(copy, Level::Top) {
-            Ok(outer) => Rewritten { query: outer, reason: None, _run: stand_in::Run::enter(rewriter.pushed) },
+            Ok(outer) => {
+                let _run = stand_in::Run::enter(rewriter.pushed);
+                Rewritten { query: outer, reason: None, ships: rewriter.ships, _run }
+            }
             Err(reason) => {
                 rewriter.parts(copy);
                 if rewriter.pushed.is_empty() {
                     return unchanged(Some(reason));
                 }
-                Rewritten { query: copy, reason: Some(reason), _run: stand_in::Run::enter(rewriter.pushed) }
+                let _run = stand_in::Run::enter(rewriter.pushed);
+                Rewritten { query: copy, reason: Some(reason), ships: rewriter.ships, _run }
             }
         }
     }
@@ -162,6 +186,8 @@ fn refuses(query: *mut pg_sys::Query, tables: &Tables, inserts: bool) -> Option<
 struct Rewriter<'a> {
     map: &'a ClusterMap,
     tables: &'a Tables,
+    shipping: Shipping,
+    ships: bool,
     vocabulary: Vocabulary,
     pushed: Vec<Rc<Pushed>>,
 }
@@ -174,19 +200,54 @@ enum Level {
     Below,
 }
 
-impl Rewriter<'_> {
+impl<'a> Rewriter<'a> {
     /// What stands for the query if it is pushed down.
     unsafe fn block(&mut self, query: *mut pg_sys::Query, level: Level) -> Result<*mut pg_sys::Query, Reason> {
         // SAFETY: a private copy of an analyzed query that looks at nothing outside.
         unsafe {
-            let mut reading = Reading::new(self.map, &self.tables.distributed);
             if !(*query).setOperations.is_null() {
-                return self.set_operation(query, &mut reading);
+                return self.set_operation(query, &mut Reading::new(self.map, &self.tables.distributed));
             }
-            let block = reading.block(query)?;
-            if block.place == Place::Everywhere {
-                return Err("it reads no distributed table".into());
+            let reason = match self.read(query) {
+                Ok((reading, block)) => return self.divide(query, &reading, &block, level),
+                Err(reason) => reason,
+            };
+            let forbidden = self.shipping == Shipping::Forbidden || !gucs::JOIN_PUSHDOWN.get();
+            if forbidden || !shape::reads_distributed(query.cast(), self.map) {
+                return Err(reason);
             }
+            let Some(shipped) = ship::choose(query, self.map, || self.read(query).is_ok()) else { return Err(reason) };
+            let (reading, block) = self.read(query)?;
+            let divided = self.divide(query, &reading, &block, level);
+            match divided {
+                Ok(_) => self.ships = true,
+                Err(_) => shipped.take_back(),
+            }
+            divided
+        }
+    }
+
+    /// Reads where the rows of a query are; an error unless they are split over the nodes.
+    unsafe fn read(&self, query: *mut pg_sys::Query) -> Result<(Reading<'a>, Block), Reason> {
+        let mut reading = Reading::new(self.map, &self.tables.distributed);
+        // SAFETY: as above.
+        let block = unsafe { reading.block(query)? };
+        if block.place == Place::Everywhere {
+            return Err("it reads no distributed table".into());
+        }
+        Ok((reading, block))
+    }
+
+    /// Divides a query that was read between the nodes and what is above.
+    unsafe fn divide(
+        &mut self,
+        query: *mut pg_sys::Query,
+        reading: &Reading,
+        block: &Block,
+        level: Level,
+    ) -> Result<*mut pg_sys::Query, Reason> {
+        // SAFETY: as above.
+        unsafe {
             let joins = reading.relations > 1;
             if joins && !gucs::JOIN_PUSHDOWN.get() {
                 return Err("sharding.enable_join_pushdown is off".into());
@@ -200,16 +261,16 @@ impl Rewriter<'_> {
             }
             if (groups || distinct) && !gucs::AGGREGATE_PUSHDOWN.get() {
                 why = Some("sharding.enable_aggregate_pushdown is off".to_string());
-            } else if (!groups || reading.completes_groups(query, &block)) && reading.completes_windows(query, &block) {
-                let repeats = distinct && !reading.completes_distinct(query, &block);
+            } else if (!groups || reading.completes_groups(query, block)) && reading.completes_windows(query, block) {
+                let repeats = distinct && !reading.completes_distinct(query, block);
                 let halves = split::whole(query, repeats, gucs::SORT_PUSHDOWN.get());
-                match self.push(halves, &reading, Some(&block), false) {
+                match self.push(halves, reading, Some(block), false) {
                     Ok(outer) => return Ok(outer),
                     Err(reason) => why = Some(reason),
                 }
             } else if groups {
-                let halves = split::aggregated(query, |e| reading.is_distinct_key(&block, e));
-                match halves.and_then(|h| self.push(h, &reading, Some(&block), true)) {
+                let halves = split::aggregated(query, |e| reading.is_distinct_key(block, e));
+                match halves.and_then(|h| self.push(h, reading, Some(block), true)) {
                     Ok(outer) => return Ok(outer),
                     Err(reason) => why = Some(reason),
                 }
@@ -265,20 +326,23 @@ impl Rewriter<'_> {
         // SAFETY: both halves are private copies.
         unsafe {
             let before = self.pushed.len();
-            let (inner, values) = self.take_values(halves.inner);
+            let (inner, mut values) = self.take_values(halves.inner);
             let halves = Halves { inner, ..halves };
             for link in shape::own_sublinks(halves.outer) {
+                mark::clear((*link).subselect);
                 (*link).subselect = self.part((*link).subselect.cast()).cast();
             }
             let table = reading.table.ok_or("it reads no distributed table")?;
-            let fit = unfit(inner).and_then(|()| self.has_only_sharded_tables(inner));
+            let ship::send::Sent { query: nodes_query, ctes } =
+                ship::send::send(inner, &mut values, |q| self.source(q));
+            let fit = unfit(nodes_query).and_then(|()| self.has_only_sharded_tables(nodes_query));
             if let Err(reason) = fit {
                 self.pushed.truncate(before);
                 return Err(reason);
             }
             let mut parameters = Parameters::default();
             let sent = parameters
-                .extract(tree::copy(inner).cast(), &self.vocabulary, Volatile::PerRow)
+                .extract(tree::copy(nodes_query).cast(), &self.vocabulary, Volatile::PerRow)
                 .cast::<pg_sys::Query>();
             if let Some(reason) = shippable::why_not(sent.cast(), &self.vocabulary) {
                 self.pushed.truncate(before);
@@ -291,6 +355,10 @@ impl Rewriter<'_> {
                 Some(block) => self.target(sent, table, reading, block, &mut parameters),
                 None => Target::All { table },
             };
+            let many_sql = match target {
+                Target::Keys { parameter, .. } => many_keys::joined(sent, parameter),
+                _ => None,
+            };
             let limit = node_as!((*inner).limitCount, T_Const).map(|c| {
                 let c = c.cast::<pg_sys::Const>();
                 if (*c).constisnull { f64::MAX } else { (*c).constvalue.value() as i64 as f64 }
@@ -299,6 +367,7 @@ impl Rewriter<'_> {
                 tier: Tier::Pushdown,
                 sql: print::query_text(tree::copy(sent)),
                 shard_sql: None,
+                many_sql,
                 // Planned with its values each time: what it takes to run is more.
                 keep: None,
                 sent: count,
@@ -314,10 +383,13 @@ impl Rewriter<'_> {
             };
             let clauses = order.filter(|_| sorted.is_some()).map(|o| o.clauses);
             let stand_in = stand_in::subquery(inner, self.pushed.len(), clauses);
+            let replaced = !values.is_empty() || !ctes.is_empty() || stand_in::has_sublinks(inner);
+            mark::clear((*stand_in).rtable.cast());
+            (*stand_in).cteList = pg_sys::list_concat((*stand_in).cteList, list_of(ctes));
             stand_in::put_below(halves.bottom, stand_in);
-            let replaced = !values.is_empty() || stand_in::has_sublinks(inner);
+            let work = scan_cost(nodes_query);
             let expressions = parameters.expressions;
-            self.pushed.push(Rc::new(Pushed { plan, expressions, values, partial, limit, sorted, replaced }));
+            self.pushed.push(Rc::new(Pushed { plan, expressions, values, partial, limit, work, sorted, replaced }));
             Ok(halves.outer)
         }
     }
@@ -330,6 +402,7 @@ impl Rewriter<'_> {
         // SAFETY: a private copy is changed.
         unsafe {
             let inner = tree::mutate(inner.cast(), |n| match node_as!(n, T_SubLink) {
+                _ if mark::is_shipped_query(n) => tree::Change::Replace(n),
                 Some(link) if shape::is_statement_value(link.cast(), map) => {
                     let param = tree::make::<pg_sys::Param>(pg_sys::NodeTag::T_Param);
                     (*param).paramkind = pg_sys::ParamKind::PARAM_EXEC;
@@ -446,6 +519,20 @@ impl Rewriter<'_> {
         }
     }
 
+    /// A query whose rows are sent to the nodes.
+    unsafe fn source(&mut self, query: *mut pg_sys::Query) -> *mut pg_sys::Query {
+        // SAFETY: as above.
+        unsafe {
+            if (*query).hasSubLinks
+                && shape::reads_distributed(query.cast(), self.map)
+                && let Ok(outer) = self.block(query, Level::Below)
+            {
+                return outer;
+            }
+            self.part(query)
+        }
+    }
+
     unsafe fn part(&mut self, query: *mut pg_sys::Query) -> *mut pg_sys::Query {
         // SAFETY: as above.
         unsafe {
@@ -497,6 +584,24 @@ unsafe fn sorted(
         }
         let only = is_fixed || removes_duplicates;
         Some(Sorted { sql: print::query_text(query), keys: order.keys.clone(), only })
+    }
+}
+
+/// What it costs the nodes to read the tables of a query, for a comparison of plans that read the same ones.
+unsafe fn scan_cost(query: *mut pg_sys::Query) -> f64 {
+    let mut rows = 0.0;
+    // SAFETY: a read-only walk; the tables are locked.
+    unsafe {
+        tree::walk(query.cast(), |n| {
+            if let Some(rte) = node_as!(n, T_RangeTblEntry) {
+                let rte = rte.cast::<pg_sys::RangeTblEntry>();
+                if (*rte).rtekind == pg_sys::RTEKind::RTE_RELATION && !shape::is_view(rte) {
+                    rows += crate::pg::tuple::estimated_rows((*rte).relid);
+                }
+            }
+            Visit::Deeper
+        });
+        rows * pg_sys::cpu_tuple_cost
     }
 }
 

@@ -10,6 +10,7 @@
 //! from copy to copy, so it is not evaluated on several nodes.
 
 use super::shape;
+use super::ship::mark;
 use crate::catalog::{ClusterMap, GroupId, Spread, TableId};
 use crate::node_as;
 use crate::pg::hash;
@@ -79,6 +80,10 @@ impl<'a> Reading<'a> {
     pub unsafe fn query(&mut self, query: *mut pg_sys::Query) -> Result<Rows, Reason> {
         // SAFETY: `query` is analyzed and rewritten.
         unsafe {
+            if mark::is_shipped(query) {
+                self.relations += 1;
+                return Ok(Rows::Everywhere);
+            }
             if !(*query).setOperations.is_null() {
                 self.reader.enter(query, &mut self.frames);
                 let rows = self.set_operation(query, (*query).setOperations);
@@ -352,6 +357,9 @@ impl<'a> Reading<'a> {
         // SAFETY: a read-only walk.
         unsafe {
             tree::walk(sub.cast(), |n| {
+                if mark::is_shipped_query(n) {
+                    return Visit::Skip;
+                }
                 if let Some(rte) = node_as!(n, T_RangeTblEntry)
                     && (*rte.cast::<pg_sys::RangeTblEntry>()).rtekind == pg_sys::RTEKind::RTE_RELATION
                     && !shape::is_view(rte.cast())
@@ -379,6 +387,10 @@ impl<'a> Reading<'a> {
             }
             for link in shape::own_sublinks(query) {
                 let sub = (*link).subselect.cast::<pg_sys::Query>();
+                if mark::is_shipped(sub) {
+                    self.relations += 1;
+                    continue;
+                }
                 if !shape::reads_distributed(sub.cast(), self.map) {
                     if shape::reads_outer_cte(sub) {
                         return Err("a subquery reads a CTE of an outer query".into());

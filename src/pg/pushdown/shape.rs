@@ -1,5 +1,6 @@
 //! What a query asks for, as far as splitting it is concerned: read-only looks at a `Query`.
 
+use super::ship::mark;
 use crate::catalog::{ClusterMap, TableId};
 use crate::node_as;
 use crate::pg::compat;
@@ -46,11 +47,14 @@ pub unsafe fn is_view(rte: *const pg_sys::RangeTblEntry) -> bool {
     unsafe { matches!((*rte).relkind as u8, b'v' | b'c') }
 }
 
-/// Whether a distributed table is read anywhere below.
+/// Whether the nodes have to read a distributed table anywhere below.
 pub unsafe fn reads_distributed(node: *mut Node, map: &ClusterMap) -> bool {
     // SAFETY: a read-only walk.
     unsafe {
         tree::walk(node, |n| {
+            if mark::is_shipped_query(n) {
+                return Visit::Skip;
+            }
             let found = node_as!(n, T_RangeTblEntry).is_some_and(|rte| {
                 let rte = rte.cast::<pg_sys::RangeTblEntry>();
                 (*rte).rtekind == pg_sys::RTEKind::RTE_RELATION
@@ -205,6 +209,9 @@ pub unsafe fn order_matters_below(query: *mut pg_sys::Query) -> Option<String> {
     // SAFETY: a read-only walk.
     unsafe {
         tree::walk(query.cast(), |n| {
+            if mark::is_shipped_query(n) {
+                return Visit::Skip;
+            }
             if let Some(q) = node_as!(n, T_Query) {
                 found = order_matters(q.cast());
             }

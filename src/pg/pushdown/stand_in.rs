@@ -233,9 +233,10 @@ pub unsafe fn replace_paths(root: *mut pg_sys::PlannerInfo, output: *mut pg_sys:
         (*output).serverid = pg_sys::Oid::from(group.shards[0].0);
         (*output).fdwroutine = boundary(|| pg_sys::GetFdwRoutineByServerId((*output).serverid));
         let exprs: *mut pg_sys::List = list_of(pushed.expressions.iter().map(|e| planned(root, *e, &pushed.values)));
+        let sent = shipped_rows(root) * nodes;
         let add = |sort: f64, pathkeys: *mut pg_sys::List| {
             let startup = STATEMENT_COST * nodes + sort;
-            let total = startup + rows * (pg_sys::cpu_tuple_cost + ROW_COST);
+            let total = startup + pushed.work + (rows + sent) * (pg_sys::cpu_tuple_cost + ROW_COST);
             let is_sorted = pg_sys::makeInteger(i32::from(!pathkeys.is_null())).cast::<Node>();
             let private = list_of([pg_sys::makeInteger(index as i32).cast::<Node>(), exprs.cast(), is_sorted]);
             let target = (*local).pathtarget;
@@ -282,6 +283,16 @@ unsafe fn sort_cost(rows: f64, nodes: f64) -> f64 {
     let comparison = unsafe { 2.0 * pg_sys::cpu_operator_cost };
     let of_node = (rows / nodes).max(2.0);
     comparison * (of_node * of_node.log2() + rows * nodes.log2())
+}
+
+/// The rows that are computed here for the nodes, by the planner's estimates.
+unsafe fn shipped_rows(root: *mut pg_sys::PlannerInfo) -> f64 {
+    // SAFETY: the numbers of CTE subplans index the list of all subplans; 0 and less have none.
+    unsafe {
+        let subplans = items::<pg_sys::Plan>((*(*root).glob).subplans);
+        let plans = tree::ints((*root).cte_plan_ids);
+        plans.into_iter().filter_map(|id| subplans.get(usize::try_from(id - 1).ok()?)).map(|p| (**p).plan_rows).sum()
+    }
 }
 
 /// The plan of [`replace_paths`]'s path.

@@ -1,16 +1,18 @@
 //! The nodes' statistics as the coordinator's planner's: `pg_class` and `pg_statistic`.
 //!
-//! The nodes' ANALYZE of a parent leaves rows in `pg_stats` that cover its shards there. They are merged
+//! The nodes' ANALYZE of a parent leaves rows in `pg_stats` that cover its shards there; autovacuum's leaves such of
+//! each shard. They are merged
 //! by `ddl::statistics` and stored here for the parent: twice, since the planner asks for the
 //! inherited ones when it sees a partitioned table and for the plain ones when it sees a
 //! foreign one. Values travel as text and are read by the column's type. Kinds of statistics
 //! on elements of arrays, ranges and extended statistics stay on the nodes.
 
-use crate::catalog::{ClusterMap, TableId, quote_literal};
+use crate::catalog::{ClusterMap, NodeId, TableId, quote_literal};
 use crate::ddl::statistics::{
     ColumnStatistics, Values, array_elements, array_text, bucket_weight, merged, merged_histogram,
 };
 use crate::error::Result;
+use crate::pg::session::command::TextRows;
 use crate::pg::session::{self, Access};
 use crate::pg::utility::relation;
 use pgrx::{IntoDatum, pg_sys};
@@ -26,13 +28,28 @@ struct Found {
     columns: HashMap<String, Vec<ColumnStatistics>>,
 }
 
-/// Fetches what the nodes know and stores it.
+/// Fetches what the nodes' ANALYZE of the table has found out, and stores it.
 pub fn refresh(map: &ClusterMap, table: TableId, access: Access) -> Result<()> {
-    let found = fetch(map, table, access)?;
+    let found = fetch(map, table, Parts::Nodes, |nodes, sql| session::query_on(nodes, sql, access))?;
+    // SAFETY: runs in a transaction.
+    unsafe { pg_sys::LockRelationOid(pg_sys::Oid::from(table.0), pg_sys::ShareUpdateExclusiveLock as _) };
+    store(map, table, &found)
+}
+
+/// The same with what is known of the shards, one by one. The table is locked.
+pub fn refresh_from_shards(
+    map: &ClusterMap,
+    table: TableId,
+    ask: impl Fn(&[NodeId], &str) -> Result<Vec<(NodeId, TextRows)>>,
+) -> Result<()> {
+    let found = fetch(map, table, Parts::Shards, ask)?;
+    store(map, table, &found)
+}
+
+fn store(map: &ClusterMap, table: TableId, found: &Found) -> Result<()> {
     // SAFETY: runs in a transaction; the snapshot is popped again, by the abort if need be.
     unsafe {
         let relid = pg_sys::Oid::from(table.0);
-        pg_sys::LockRelationOid(relid, pg_sys::ShareUpdateExclusiveLock as _);
         if pg_sys::get_rel_name(relid).is_null() {
             return Ok(());
         }
@@ -56,38 +73,61 @@ pub fn refresh(map: &ClusterMap, table: TableId, access: Access) -> Result<()> {
     Ok(())
 }
 
-fn fetch(map: &ClusterMap, table: TableId, access: Access) -> Result<Found> {
+/// What statistics are of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Parts {
+    /// All shards of a node together.
+    Nodes,
+    /// Each shard.
+    Shards,
+}
+
+fn fetch(
+    map: &ClusterMap,
+    table: TableId,
+    parts: Parts,
+    ask: impl Fn(&[NodeId], &str) -> Result<Vec<(NodeId, TextRows)>>,
+) -> Result<Found> {
     let name = quote_literal(&relation::table_name(table));
-    let sizes = format!(
-        "SELECT greatest(c.reltuples, 0), coalesce((SELECT sum(p.relpages) FROM pg_catalog.pg_partition_tree(c.oid) t
-           JOIN pg_catalog.pg_class p ON p.oid = t.relid WHERE t.isleaf), 0)
-           FROM pg_catalog.pg_class c WHERE c.oid = {name}::regclass"
-    );
+    // One line for each part: its OID, rows and pages.
+    let of_parts = match parts {
+        Parts::Nodes => format!(
+            "SELECT c.oid, true AS inherited, greatest(c.reltuples, 0) AS rows,
+                    (SELECT sum(p.relpages) FROM pg_catalog.pg_partition_tree(c.oid) t
+                       JOIN pg_catalog.pg_class p ON p.oid = t.relid WHERE t.isleaf) AS pages
+               FROM pg_catalog.pg_class c WHERE c.oid = {name}::regclass"
+        ),
+        Parts::Shards => format!(
+            "SELECT c.oid, false AS inherited, greatest(c.reltuples, 0) AS rows, c.relpages AS pages
+               FROM pg_catalog.pg_partition_tree({name}::regclass) t
+               JOIN pg_catalog.pg_class c ON c.oid = t.relid WHERE t.isleaf"
+        ),
+    };
+    let sizes = format!("SELECT coalesce(sum(rows), 0), coalesce(sum(pages), 0) FROM ({of_parts}) x");
     let columns = format!(
         "SELECT s.attname, s.null_frac, s.avg_width, s.n_distinct, s.most_common_vals::text,
-                s.most_common_freqs::text, s.histogram_bounds::text, s.correlation
-           FROM pg_catalog.pg_stats s, pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-          WHERE c.oid = {name}::regclass AND s.schemaname = n.nspname AND s.tablename = c.relname AND s.inherited"
+                s.most_common_freqs::text, s.histogram_bounds::text, s.correlation, x.rows
+           FROM ({of_parts}) x JOIN pg_catalog.pg_class c ON c.oid = x.oid
+           JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+           JOIN pg_catalog.pg_stats s ON s.schemaname = n.nspname AND s.tablename = c.relname
+                AND s.inherited = x.inherited"
     );
     let nodes = map.distribution(table).map_or_else(|| map.node_ids(), |(group, _)| group.nodes());
     let mut found = Found::default();
-    let mut rows_on = HashMap::new();
-    for (node, rows) in session::query_on(&nodes, &sizes, access)? {
+    for (_, rows) in ask(&nodes, &sizes)? {
         let Some(row) = rows.first() else { continue };
         let number = |i: usize| row.get(i).cloned().flatten().and_then(|v| v.parse::<f64>().ok()).unwrap_or(0.0);
         found.rows += number(0);
         found.pages += number(1);
-        rows_on.insert(node, number(0));
     }
-    for (node, rows) in session::query_on(&nodes, &columns, access)? {
-        let rows_here = rows_on.get(&node).copied().unwrap_or(0.0);
+    for (_, rows) in ask(&nodes, &columns)? {
         for row in rows {
             let text = |i: usize| row.get(i).cloned().flatten();
             let number = |i: usize| text(i).and_then(|v| v.parse::<f64>().ok());
             let list = |i: usize| text(i).and_then(|v| array_elements(&v)).unwrap_or_default();
             let frequencies = list(5).into_iter().filter_map(|f| f.parse::<f64>().ok());
             let part = ColumnStatistics {
-                rows: rows_here,
+                rows: number(8).unwrap_or(0.0),
                 null_fraction: number(1).unwrap_or(0.0),
                 width: number(2).unwrap_or(0.0),
                 distinct: number(3).unwrap_or(0.0),

@@ -1,0 +1,285 @@
+//! How shipped rows travel: as arrays, one for each column, that the nodes make rows of again.
+//!
+//! ```text
+//! nodes          FROM lineitem, (SELECT s.c1 AS p_partkey, NULL::integer AS p_name FROM unnest($1) s(c1)) part
+//! coordinator    $1 = ARRAY(SELECT p_partkey FROM part WHERE p_size > 3)
+//! ```
+//!
+//! Several columns come of a CTE that the coordinator computes once: `$1 = ARRAY(SELECT c1 FROM "shipped 1")`. Being an
+//! InitPlan, it is run when the first node's row is asked for, under the statement's snapshot like any other scan.
+
+use super::mark;
+use crate::node_as;
+use crate::pg::query_tree::is_simple;
+use crate::pg::tree::{self, Change, Node, items, list_of};
+use pgrx::pg_sys;
+use std::ffi::CString;
+use std::ptr;
+
+/// `unnest(anyarray)` (pg_proc.dat).
+const UNNEST: pg_sys::Oid = pg_sys::Oid::from_u32(2331);
+
+/// The nodes' query with the shipped rows as parameters.
+pub struct Sent {
+    pub query: *mut pg_sys::Query,
+    /// What the coordinator computes once for several parameters.
+    pub ctes: Vec<*mut pg_sys::CommonTableExpr>,
+}
+
+/// Puts parameters in the place of the shipped queries of `inner`. Their values are added to `values`: `PARAM_EXEC`
+/// -1 - i stands for number i. `plan` rewrites a query that the coordinator will run.
+pub unsafe fn send(
+    inner: *mut pg_sys::Query,
+    values: &mut Vec<*mut pg_sys::SubLink>,
+    mut plan: impl FnMut(*mut pg_sys::Query) -> *mut pg_sys::Query,
+) -> Sent {
+    let mut ctes = Vec::new();
+    // SAFETY: a private copy is made; new nodes are in the current memory context.
+    unsafe {
+        let query = tree::mutate(inner.cast(), |n| {
+            if !mark::is_shipped_query(n) {
+                return Change::Deeper;
+            }
+            let mut shipment = Shipment { values, ctes: &mut ctes };
+            Change::Replace(shipment.rows_of(n.cast(), &mut plan).cast())
+        });
+        Sent { query: query.cast(), ctes }
+    }
+}
+
+struct Shipment<'a> {
+    values: &'a mut Vec<*mut pg_sys::SubLink>,
+    ctes: &'a mut Vec<*mut pg_sys::CommonTableExpr>,
+}
+
+impl Shipment<'_> {
+    /// The query that makes rows of the arrays.
+    unsafe fn rows_of(
+        &mut self,
+        shipped: *mut pg_sys::Query,
+        plan: &mut impl FnMut(*mut pg_sys::Query) -> *mut pg_sys::Query,
+    ) -> *mut pg_sys::Query {
+        // SAFETY: nodes are copies or new.
+        unsafe {
+            let source = tree::copy(shipped);
+            mark::clear(source.cast());
+            let outputs: Vec<*mut pg_sys::TargetEntry> =
+                items::<pg_sys::TargetEntry>((*shipped).targetList).into_iter().filter(|t| !(**t).resjunk).collect();
+            let mut sent: Vec<*mut pg_sys::TargetEntry> =
+                outputs.iter().copied().filter(|t| !is_const((**t).expr.cast())).collect();
+            if is_simple(source) && (*source).sortClause.is_null() {
+                if sent.is_empty() {
+                    let one = pg_sys::Datum::from(1);
+                    let one = pg_sys::makeConst(pg_sys::INT4OID, -1, pg_sys::InvalidOid, 4, one, false, true);
+                    sent.push(pg_sys::makeTargetEntry(one.cast(), 1, c"one".as_ptr().cast_mut(), false));
+                }
+                (*source).targetList = list_of(sent.iter().enumerate().map(|(i, t)| {
+                    let entry = tree::copy(*t);
+                    (*entry).resno = i as i16 + 1;
+                    entry
+                }));
+            }
+            let produced: Vec<*mut pg_sys::TargetEntry> =
+                items::<pg_sys::TargetEntry>((*source).targetList).into_iter().filter(|t| !(**t).resjunk).collect();
+            if sent.is_empty() {
+                // Constants of a query that groups, say: it is their number that counts.
+                sent.push(produced[0]);
+            }
+            let source = plan(source);
+            let sublinks: Vec<*mut pg_sys::Query> = if produced.len() == 1 {
+                vec![source]
+            } else {
+                let name = CString::new(format!("shipped {}", self.ctes.len() + 1)).unwrap_or_default();
+                let name = pg_sys::pstrdup(name.as_ptr());
+                self.ctes.push(cte(name, source, &produced, sent.len()));
+                let simple = produced.len() == sent.len();
+                sent.iter()
+                    .enumerate()
+                    .map(|(i, t)| column_of_cte(name, &produced, if simple { i as i16 + 1 } else { (**t).resno }))
+                    .collect()
+            };
+            let arrays: Vec<*mut pg_sys::Param> = sublinks.into_iter().map(|s| self.parameter(s)).collect();
+            unnested(&outputs, &sent, &arrays)
+        }
+    }
+
+    /// A parameter whose value is `ARRAY(query)`.
+    unsafe fn parameter(&mut self, query: *mut pg_sys::Query) -> *mut pg_sys::Param {
+        // SAFETY: new nodes.
+        unsafe {
+            let link = tree::make::<pg_sys::SubLink>(pg_sys::NodeTag::T_SubLink);
+            (*link).subLinkType = pg_sys::SubLinkType::ARRAY_SUBLINK;
+            (*link).subselect = query.cast();
+            (*link).location = -1;
+            let param = tree::make::<pg_sys::Param>(pg_sys::NodeTag::T_Param);
+            (*param).paramkind = pg_sys::ParamKind::PARAM_EXEC;
+            (*param).paramid = -1 - self.values.len() as i32;
+            (*param).paramtype = pg_sys::exprType(link.cast());
+            (*param).paramtypmod = -1;
+            (*param).paramcollid = pg_sys::exprCollation(link.cast());
+            (*param).location = -1;
+            self.values.push(link);
+            param
+        }
+    }
+}
+
+unsafe fn is_const(expr: *mut Node) -> bool {
+    // SAFETY: the tag says what it is.
+    unsafe { node_as!(expr, T_Const).is_some() }
+}
+
+/// `SELECT c1 AS a, NULL AS b FROM unnest($1) shipped(c1)`.
+unsafe fn unnested(
+    outputs: &[*mut pg_sys::TargetEntry],
+    sent: &[*mut pg_sys::TargetEntry],
+    arrays: &[*mut pg_sys::Param],
+) -> *mut pg_sys::Query {
+    // SAFETY: nodes are copies or new.
+    unsafe {
+        let rte = tree::make::<pg_sys::RangeTblEntry>(pg_sys::NodeTag::T_RangeTblEntry);
+        (*rte).rtekind = pg_sys::RTEKind::RTE_FUNCTION;
+        let mut names = Vec::new();
+        let mut functions = Vec::new();
+        for (i, (entry, array)) in sent.iter().zip(arrays).enumerate() {
+            let expr = (**entry).expr.cast::<Node>();
+            let kind = pg_sys::exprType(expr);
+            let collation = pg_sys::get_typcollation(kind);
+            let call = pg_sys::makeFuncExpr(
+                UNNEST,
+                kind,
+                list_of([(*array).cast::<Node>()]),
+                collation,
+                collation,
+                pg_sys::CoercionForm::COERCE_EXPLICIT_CALL,
+            );
+            (*call).funcretset = true;
+            let function = tree::make::<pg_sys::RangeTblFunction>(pg_sys::NodeTag::T_RangeTblFunction);
+            (*function).funcexpr = call.cast();
+            (*function).funccolcount = 1;
+            functions.push(function);
+            let name = CString::new(format!("c{}", i + 1)).unwrap_or_default();
+            names.push(pg_sys::makeString(pg_sys::pstrdup(name.as_ptr())));
+        }
+        (*rte).functions = list_of(functions);
+        (*rte).eref = pg_sys::makeAlias(c"shipped".as_ptr(), list_of(names));
+        (*rte).alias = tree::copy((*rte).eref);
+        (*rte).inFromCl = true;
+        let entries = outputs.iter().enumerate().map(|(i, output)| {
+            let expr = (**output).expr.cast::<Node>();
+            let value = match sent.iter().position(|s| s == output) {
+                Some(at) => collated(expr, at),
+                None => tree::copy(expr),
+            };
+            pg_sys::makeTargetEntry(value.cast(), i as i16 + 1, (**output).resname, false)
+        });
+        select(rte, list_of(entries))
+    }
+}
+
+/// A column of the arrays, with the collation that the values had.
+unsafe fn collated(expr: *mut Node, at: usize) -> *mut Node {
+    // SAFETY: an analyzed expression.
+    unsafe {
+        let (kind, collation) = (pg_sys::exprType(expr), pg_sys::exprCollation(expr));
+        let own = pg_sys::get_typcollation(kind);
+        let var = pg_sys::makeVar(1, at as i16 + 1, kind, -1, own, 0).cast::<Node>();
+        if collation == own || collation == pg_sys::InvalidOid {
+            return var;
+        }
+        let collate = tree::make::<pg_sys::CollateExpr>(pg_sys::NodeTag::T_CollateExpr);
+        (*collate).arg = var.cast();
+        (*collate).collOid = collation;
+        (*collate).location = -1;
+        collate.cast()
+    }
+}
+
+/// `SELECT ... FROM rte`.
+unsafe fn select(rte: *mut pg_sys::RangeTblEntry, targets: *mut pg_sys::List) -> *mut pg_sys::Query {
+    // SAFETY: new nodes.
+    unsafe {
+        let query = tree::make::<pg_sys::Query>(pg_sys::NodeTag::T_Query);
+        (*query).commandType = pg_sys::CmdType::CMD_SELECT;
+        (*query).stmt_location = -1;
+        (*query).rtable = list_of([rte]);
+        let reference = tree::make::<pg_sys::RangeTblRef>(pg_sys::NodeTag::T_RangeTblRef);
+        (*reference).rtindex = 1;
+        let from = tree::make::<pg_sys::FromExpr>(pg_sys::NodeTag::T_FromExpr);
+        (*from).fromlist = list_of([reference]);
+        (*query).jointree = from;
+        (*query).targetList = targets;
+        query
+    }
+}
+
+/// The types, type modifiers and collations of columns.
+unsafe fn column_types(
+    columns: &[*mut pg_sys::TargetEntry],
+) -> (*mut pg_sys::List, *mut pg_sys::List, *mut pg_sys::List) {
+    let (mut types, mut typmods, mut collations) = (ptr::null_mut(), ptr::null_mut(), ptr::null_mut());
+    // SAFETY: lists in the current memory context.
+    unsafe {
+        for column in columns {
+            let expr = (**column).expr.cast::<Node>();
+            types = pg_sys::lappend_oid(types, pg_sys::exprType(expr));
+            typmods = pg_sys::lappend_int(typmods, pg_sys::exprTypmod(expr));
+            collations = pg_sys::lappend_oid(collations, pg_sys::exprCollation(expr));
+        }
+    }
+    (types, typmods, collations)
+}
+
+unsafe fn column_names(columns: &[*mut pg_sys::TargetEntry]) -> *mut pg_sys::List {
+    // SAFETY: as above.
+    unsafe {
+        list_of(columns.iter().map(|c| {
+            let name = if (**c).resname.is_null() { c"column".as_ptr().cast_mut() } else { (**c).resname };
+            pg_sys::makeString(pg_sys::pstrdup(name))
+        }))
+    }
+}
+
+/// `name AS MATERIALIZED (query)`, read so many times.
+unsafe fn cte(
+    name: *mut std::ffi::c_char,
+    query: *mut pg_sys::Query,
+    columns: &[*mut pg_sys::TargetEntry],
+    references: usize,
+) -> *mut pg_sys::CommonTableExpr {
+    // SAFETY: new nodes.
+    unsafe {
+        let cte = tree::make::<pg_sys::CommonTableExpr>(pg_sys::NodeTag::T_CommonTableExpr);
+        (*cte).ctename = name;
+        (*cte).ctematerialized = pg_sys::CTEMaterialize::CTEMaterializeAlways;
+        (*cte).ctequery = query.cast();
+        (*cte).cterefcount = references as i32;
+        (*cte).ctecolnames = column_names(columns);
+        ((*cte).ctecoltypes, (*cte).ctecoltypmods, (*cte).ctecolcollations) = column_types(columns);
+        (*cte).location = -1;
+        cte
+    }
+}
+
+/// `SELECT column FROM name`, where the CTE belongs to the query around.
+unsafe fn column_of_cte(
+    name: *mut std::ffi::c_char,
+    columns: &[*mut pg_sys::TargetEntry],
+    attno: i16,
+) -> *mut pg_sys::Query {
+    // SAFETY: new nodes; `attno` is the number of a column.
+    unsafe {
+        let rte = tree::make::<pg_sys::RangeTblEntry>(pg_sys::NodeTag::T_RangeTblEntry);
+        (*rte).rtekind = pg_sys::RTEKind::RTE_CTE;
+        (*rte).ctename = name;
+        (*rte).ctelevelsup = 1;
+        ((*rte).coltypes, (*rte).coltypmods, (*rte).colcollations) = column_types(columns);
+        (*rte).eref = pg_sys::makeAlias(name, column_names(columns));
+        (*rte).inFromCl = true;
+        let expr = (*columns[attno as usize - 1]).expr.cast::<Node>();
+        let var =
+            pg_sys::makeVar(1, attno, pg_sys::exprType(expr), pg_sys::exprTypmod(expr), pg_sys::exprCollation(expr), 0);
+        let entry = pg_sys::makeTargetEntry(var.cast(), 1, c"value".as_ptr().cast_mut(), false);
+        select(rte, list_of([entry]))
+    }
+}
