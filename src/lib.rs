@@ -37,7 +37,6 @@ pub extern "C-unwind" fn _PG_init() {
     pg::gate::install();
     pg::maintenance::install();
     pg::transaction::install();
-    pg::session::busy_poll::install();
     pg::session::outcome::install();
     pg::hooks::install();
     pg::modify::install();

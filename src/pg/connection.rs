@@ -5,7 +5,6 @@
 
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::pool::lease;
-use crate::pg::session::busy_poll::UsualWait;
 use crate::pg::socket::Socket;
 use crate::pg::wait::{Patience, Source, Woken, wait};
 use crate::pool::message::{Answer, decode};
@@ -32,7 +31,6 @@ pub struct Connection {
     pub talk: Conversation,
     /// Tasks begun, bytes sent and received: since the pool was told.
     pub statements: u64,
-    pub usual_wait: UsualWait,
     bytes: u64,
     errors_told: u64,
     /// Up to which version the prepared statements are those that the slot names.
@@ -74,7 +72,6 @@ impl Connection {
             serial: next_serial(),
             talk: Conversation::new(),
             statements: 0,
-            usual_wait: UsualWait::default(),
             bytes: 0,
             errors_told: 0,
             prepared_version: 0,

@@ -12,7 +12,6 @@
 //!
 //! - [`registry`]: which sessions there are, how a node joins the transaction
 //! - [`leases`]: how a session gets its connection from the pool and gives it back
-//! - [`busy_poll`]: looking for an answer before going to sleep
 //! - [`command`]: whole commands, waited for on all nodes together
 //! - [`copy`]: COPY with data that come piece by piece
 //! - [`stream`]: statements whose rows come one by one
@@ -21,7 +20,6 @@
 //!
 //! Commit and rollback are in `pg::transaction`.
 
-pub mod busy_poll;
 pub mod command;
 pub mod copy;
 pub mod leases;

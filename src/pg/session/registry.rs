@@ -14,7 +14,6 @@ use crate::pg::endpoint::{Mapped, mapped};
 use crate::pg::maintenance;
 use crate::pg::pool::lease;
 use crate::pg::pool::taint::{self, Work};
-use crate::pg::session::busy_poll::Wait;
 use crate::pg::session::leases::connect;
 use crate::pg::settings::Settings;
 use crate::pg::socket::LONGEST_WAIT;
@@ -462,8 +461,7 @@ fn exchange(keys: &[Key], exchange: fn(&mut Connection) -> Result<bool>) -> bool
 
 /// Waits until something comes in on one of these sessions, or one can be written to.
 pub fn wait_for(keys: &[Key], patience: Patience) -> Woken {
-    let alone = if let [key] = keys { Wait::begin(*key) } else { None };
-    if alone.as_ref().is_some_and(Wait::poll) || keys.len() == 1 && receive_waiting(keys, patience) {
+    if keys.len() == 1 && receive_waiting(keys, patience) {
         return Woken::Ready;
     }
     let sources: Vec<Source> = with_sessions(|sessions| {
