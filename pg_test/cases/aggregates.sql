@@ -50,6 +50,10 @@ SELECT sum(DISTINCT k), avg(DISTINCT small), count(DISTINCT (k, small)) FROM ite
 SELECT item_id, count(DISTINCT kind), sum(DISTINCT amount) FROM events GROUP BY item_id;
 SELECT kind, count(DISTINCT item_id) FROM events GROUP BY kind;
 SELECT count(DISTINCT f8), count(DISTINCT free), count(DISTINCT pt), count(DISTINCT jb) FROM items;
+SELECT count(DISTINCT 5), avg(k) FROM items;
+SELECT count(DISTINCT 5), string_agg(DISTINCT 'x'::text, ','), avg(k), count(*) FROM items WHERE k < -1000;
+SELECT sum(DISTINCT 5) FILTER (WHERE k > 3), count(DISTINCT 5) FILTER (WHERE k < -1000), avg(k) FROM items;
+SELECT k, count(DISTINCT 5), avg(price) FROM items GROUP BY k;
 SELECT count(DISTINCT p) FROM prices;
 SELECT count(DISTINCT c) FROM labels;
 SELECT count(*) + sum(k) * 2 - max(id), -min(id), abs(min(k) - 10) FROM items;

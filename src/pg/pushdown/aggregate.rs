@@ -114,10 +114,14 @@ unsafe fn distinct(agg: *mut pg_sys::Aggref, columns: &mut Columns) -> Option<*m
     // SAFETY: as above.
     unsafe {
         let last = tree::copy(agg);
-        for entry in items::<pg_sys::TargetEntry>((*last).args) {
-            if (*(*entry).expr.cast::<Node>()).type_ != pg_sys::NodeTag::T_Const {
-                (*entry).expr = columns.group((*entry).expr.cast())?.cast();
-            }
+        let arguments = items::<pg_sys::TargetEntry>((*last).args);
+        let is_constant =
+            |entry: &*mut pg_sys::TargetEntry| (*(**entry).expr.cast::<Node>()).type_ == pg_sys::NodeTag::T_Const;
+        // Of nothing but constants one is grouped by all the same: a node without rows must not send one.
+        let constant = arguments.iter().all(is_constant).then(|| arguments.first().copied()).flatten();
+        let varying = arguments.iter().copied().filter(|entry| !is_constant(entry));
+        for entry in varying.chain(constant) {
+            (*entry).expr = columns.group((*entry).expr.cast())?.cast();
         }
         if !(*last).aggfilter.is_null() {
             (*last).aggfilter = columns.group((*last).aggfilter.cast())?.cast();
