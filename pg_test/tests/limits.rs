@@ -51,7 +51,8 @@ fn the_smaller_side_of_a_join_is_shipped_where_that_costs_less() {
         assert!(!text.to_lowercase().contains("unnest($"), "{sql}\n{text}");
         let mut joined: Vec<String> = lines(&mut here, sql).lines().map(str::to_owned).collect();
         let mut pushed: Vec<String> = pushed.lines().map(str::to_owned).collect();
-        (joined.sort(), pushed.sort());
+        joined.sort();
+        pushed.sort();
         assert_eq!(joined, pushed, "{sql}");
         here.batch_execute("RESET sharding.ship_joins").unwrap();
     }
@@ -149,7 +150,7 @@ fn a_million_keys_are_answered() {
 fn statistics_come_by_themselves() {
     let node = "autovacuum_naptime = 1s\nautovacuum_analyze_threshold = 20";
     let coordinator = "sharding.statistics_interval = '500ms'";
-    let cluster = Cluster::start_with(2, Settings { node, coordinator, ..Settings::default() });
+    let cluster = Cluster::start_with(2, Settings { node, coordinator });
     let mut here = cluster.client();
     here.batch_execute(
         "CREATE TABLE t (id int PRIMARY KEY, v int);

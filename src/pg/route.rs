@@ -3,7 +3,7 @@
 //! The statement is copied, what only this session knows becomes a parameter, and if every table in
 //! it is on one node ([`router::pins`]) Postgres prints it and a `ForeignScan` over no relation runs
 //! it. UPDATE and DELETE of one table without subqueries go to all its nodes the same way, and so do an INSERT of
-//! colocated rows ([`insert_select`]) and what is written by a join on the key ([`write`]).
+//! colocated rows ([`insert_select`]) and what is written by a join on the key ([`mod@write`]).
 
 use crate::catalog::ClusterMap;
 use crate::error::Result;

@@ -287,7 +287,7 @@ impl<'a> Rewriter<'a> {
             if !is_worth_it {
                 return Err(why);
             }
-            let outer = self.push(halves, &reading, Some(&block), false)?;
+            let outer = self.push(halves, reading, Some(block), false)?;
             if let Some(pushed) = self.pushed.last_mut().and_then(Rc::get_mut) {
                 pushed.plan.not_pushed = Some(why);
             }

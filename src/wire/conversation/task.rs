@@ -59,7 +59,7 @@ impl Task {
         self.units == 0
     }
 
-    /// Whether the next row has to be asked for with [`Conversation::next_page`].
+    /// Whether the next row has to be asked for with [`next_page`](super::Conversation::next_page).
     pub fn wants_page(&self) -> bool {
         self.suspended && self.units == 0 && self.rows.is_empty() && self.error.is_none()
     }
