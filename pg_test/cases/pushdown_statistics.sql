@@ -105,7 +105,6 @@ SELECT kind, array_agg(seq ORDER BY seq), array_agg(e.item_id ORDER BY seq) FROM
 SELECT i.ok, string_agg(e.note, ',' ORDER BY e.seq, i.id) FROM items i JOIN events e ON e.item_id = i.id GROUP BY i.ok;
 SELECT k, percentile_cont(0.5) WITHIN GROUP (ORDER BY f8), percentile_disc(0.25) WITHIN GROUP (ORDER BY id), mode() WITHIN GROUP (ORDER BY ok) FROM items WHERE f8 <> 'NaN' GROUP BY k;
 SELECT percentile_cont(ARRAY[0, 0.3, 1]) WITHIN GROUP (ORDER BY id), rank(17) WITHIN GROUP (ORDER BY id) FROM items;
-SELECT xmlagg(xmlelement(name i, id) ORDER BY id)::text FROM items WHERE id < 12;
 
 -- DISTINCT before the aggregate.
 SELECT count(DISTINCT k), sum(DISTINCT k), avg(DISTINCT k), min(DISTINCT k), max(DISTINCT k) FROM items;
