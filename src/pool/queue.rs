@@ -64,14 +64,8 @@ impl Exclusive<'_> {
         waiter.previous.store(previous, Ordering::Relaxed);
         waiter.owner.store(wish.owner.0, Ordering::Relaxed);
         let this = place as u32 + 1;
-        match previous {
-            0 => pool_.first.store(this, Ordering::Relaxed),
-            previous => waiters[previous as usize - 1].next.store(this, Ordering::Relaxed),
-        }
-        match next {
-            0 => pool_.last.store(this, Ordering::Relaxed),
-            next => waiters[next as usize - 1].previous.store(this, Ordering::Relaxed),
-        }
+        self.set_next(pool_, previous, this);
+        self.set_previous(pool_, next, this);
         pool_.counters.waits.fetch_add(1, Ordering::Relaxed);
         pool_.waiting.fetch_add(1, Ordering::SeqCst);
         self.0.totals.waiting.fetch_add(1, Ordering::SeqCst);
@@ -94,19 +88,29 @@ impl Exclusive<'_> {
         (previous, next)
     }
 
+    /// Who comes after `this`; after nobody (0) comes the first one.
+    fn set_next(&self, pool: &Pool, this: u32, next: u32) {
+        match this {
+            0 => pool.first.store(next, Ordering::Relaxed),
+            this => self.0.waiters[this as usize - 1].next.store(next, Ordering::Relaxed),
+        }
+    }
+
+    /// Who comes before `this`; before nobody (0) comes the last one.
+    fn set_previous(&self, pool: &Pool, this: u32, previous: u32) {
+        match this {
+            0 => pool.last.store(previous, Ordering::Relaxed),
+            this => self.0.waiters[this as usize - 1].previous.store(previous, Ordering::Relaxed),
+        }
+    }
+
     fn unlink(&self, place: usize) {
         let Table { waiters, pools, .. } = self.0;
         let waiter = &waiters[place];
         let pool = &pools[waiter.pool.load(Ordering::Relaxed) as usize];
         let (previous, next) = (waiter.previous.load(Ordering::Relaxed), waiter.next.load(Ordering::Relaxed));
-        match previous {
-            0 => pool.first.store(next, Ordering::Relaxed),
-            previous => waiters[previous as usize - 1].next.store(next, Ordering::Relaxed),
-        }
-        match next {
-            0 => pool.last.store(previous, Ordering::Relaxed),
-            next => waiters[next as usize - 1].previous.store(previous, Ordering::Relaxed),
-        }
+        self.set_next(pool, previous, next);
+        self.set_previous(pool, next, previous);
         pool.waiting.fetch_sub(1, Ordering::SeqCst);
         self.0.totals.waiting.fetch_sub(1, Ordering::SeqCst);
     }

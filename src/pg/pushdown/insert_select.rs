@@ -16,7 +16,7 @@ use crate::catalog::{ClusterMap, TableId};
 use crate::node_as;
 use crate::pg::gucs;
 use crate::pg::planner::Tables;
-use crate::pg::tree::{self, Node, Visit, items, list_of};
+use crate::pg::tree::{self, Node, items, list_of};
 use pgrx::pg_sys;
 use std::ptr;
 
@@ -51,12 +51,7 @@ pub unsafe fn stays_on_nodes(query: *mut pg_sys::Query, map: &ClusterMap, tables
         unfit(query)?;
         let select = (*tree::entry((*query).rtable, index)).subquery;
         unfit(select)?;
-        // The coordinator's to evaluate, once.
-        let value = tree::walk(query.cast(), |n| match node_as!(n, T_SubLink) {
-            Some(link) if shape::is_statement_value(link.cast(), map) => Visit::Stop,
-            _ => Visit::Deeper,
-        });
-        if value {
+        if shape::has_statement_value(query, map) {
             return Err("a subquery is one value for all nodes".into());
         }
         let mut reading = Reading::new(map, &tables.distributed);

@@ -155,6 +155,17 @@ unsafe fn collect(node: *mut Node, into: &mut Vec<*mut pg_sys::SubLink>) -> Visi
     }
 }
 
+/// Whether a subquery of the statement is the coordinator's to evaluate, once.
+pub unsafe fn has_statement_value(query: *mut pg_sys::Query, map: &ClusterMap) -> bool {
+    // SAFETY: a read-only walk.
+    unsafe {
+        tree::walk(query.cast(), |n| match node_as!(n, T_SubLink) {
+            Some(link) if is_statement_value(link.cast(), map) => Visit::Stop,
+            _ => Visit::Deeper,
+        })
+    }
+}
+
 /// Whether a SubLink is one value for the whole statement, which the coordinator has to find out: `(SELECT
 /// avg(x) FROM t)`. It is evaluated even if no row asks for it, so it must not be one that may fail for
 /// having several rows.

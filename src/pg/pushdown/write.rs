@@ -36,12 +36,7 @@ pub unsafe fn stays_on_nodes(query: *mut pg_sys::Query, map: &ClusterMap, tables
         if !names_its_sources(query) {
             return Err("it comes of a rule".into());
         }
-        // The coordinator's to evaluate, once.
-        let value = tree::walk(query.cast(), |n| match node_as!(n, T_SubLink) {
-            Some(link) if shape::is_statement_value(link.cast(), map) => Visit::Stop,
-            _ => Visit::Deeper,
-        });
-        if value {
+        if shape::has_statement_value(query, map) {
             return Err("a subquery is one value for all nodes".into());
         }
         let mut reading = Reading::new(map, &tables.distributed);
