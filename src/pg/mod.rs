@@ -28,6 +28,7 @@ pub mod many_keys;
 pub mod merge;
 pub mod modify;
 pub mod modify_apply;
+pub mod modify_begin;
 pub mod modify_copy;
 pub mod modify_returning;
 pub mod modify_run;

@@ -1,23 +1,22 @@
-//! Runs a write row by row and batch by batch; see `modify`.
+//! Runs a write row by row and batch by batch; see `modify`, and `modify_begin` for what is set up before.
 //!
 //! The source is read to its end, changes being applied whenever a batch is full; the rows that
 //! RETURNING asks for are set aside (spilling to disk) and handed out afterwards. That is the order
 //! of events in Postgres too: a statement with RETURNING runs to completion first.
 
-use crate::catalog::{ClusterMap, NodeId, ShardIndex, TableId, quote_identifier};
+use crate::catalog::{ClusterMap, NodeId, ShardIndex, TableId};
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::codec::{Codec, TransmissionMode};
 use crate::pg::guard::boundary;
 use crate::pg::hash::KeyHasher;
-use crate::pg::modify::{self, CONFLICT_COLUMN, ConflictClause};
+use crate::pg::modify::{self, ConflictClause};
 use crate::pg::modify_returning::Returning;
 use crate::pg::session::Param;
-use crate::pg::tree::{self, items};
-use crate::pg::{catalog_cache, compat, finish, slot, tuple};
+
+use crate::pg::{compat, slot, tuple};
 use crate::plan::write::TargetColumn;
 use pgrx::pg_sys;
 use std::collections::HashSet;
-use std::ffi::CStr;
 use std::ptr;
 use std::rc::Rc;
 
@@ -48,11 +47,11 @@ pub(super) struct Change {
 
 /// A WHEN clause of MERGE.
 pub(super) struct Action {
-    when: compat::MatchKind,
-    command: pg_sys::CmdType::Type,
-    condition: *mut pg_sys::ExprState,
-    projection: *mut pg_sys::ProjectionInfo,
-    assignment: usize,
+    pub(super) when: compat::MatchKind,
+    pub(super) command: pg_sys::CmdType::Type,
+    pub(super) condition: *mut pg_sys::ExprState,
+    pub(super) projection: *mut pg_sys::ProjectionInfo,
+    pub(super) assignment: usize,
 }
 
 /// A list of columns that an UPDATE sets.
@@ -101,198 +100,7 @@ pub struct Modify {
     pub(super) refuses_moves: Option<&'static str>,
 }
 
-unsafe fn junk_column(plan: *mut pg_sys::Plan, name: &CStr) -> usize {
-    // SAFETY: reads a target list.
-    unsafe {
-        items::<pg_sys::TargetEntry>((*plan).targetlist)
-            .into_iter()
-            .find(|t| (**t).resjunk && !(**t).resname.is_null() && CStr::from_ptr((**t).resname) == name)
-            .map_or(0, |t| (*t).resno as usize)
-    }
-}
-
 impl Modify {
-    pub unsafe fn begin(
-        node: *mut pg_sys::CustomScanState,
-        estate: *mut pg_sys::EState,
-        eflags: i32,
-    ) -> Result<Modify> {
-        // SAFETY: everything is made in the query's memory and lives as long as the node.
-        unsafe {
-            let scan = (*node).ss.ps.plan.cast::<pg_sys::CustomScan>();
-            let (plan, clauses) = modify::parts(scan)?;
-            let subplan = (*scan).scan.plan.lefttree;
-            let child = boundary(|| pg_sys::ExecInitNode(subplan, estate, eflags));
-            (*node).ss.ps.lefttree = child;
-            if !(*plan).canSetTag {
-                (*estate).es_auxmodifytables = pg_sys::lcons(node.cast(), (*estate).es_auxmodifytables);
-            }
-            let rti = tree::ints((*plan).resultRelations)[0] as u32;
-            let result = tree::make::<pg_sys::ResultRelInfo>(pg_sys::NodeTag::T_ResultRelInfo);
-            boundary(|| pg_sys::ExecInitResultRelation(estate, result, rti));
-            let relation = (*result).ri_RelationDesc;
-            let table = TableId((*relation).rd_id.to_u32());
-            let map = catalog_cache::cluster()
-                .ok_or_else(|| Error::new(sqlstate::UNDEFINED_OBJECT, "extension \"sharding\" is gone"))?;
-            let Some((_, key)) = map.distribution(table) else {
-                return Err(Error::new(sqlstate::WRONG_OBJECT_TYPE, "table is not distributed any more"));
-            };
-            let ps = &raw mut (*node).ss.ps;
-            let desc = (*relation).rd_att;
-            let extra = |ops| pg_sys::ExecInitExtraTupleSlot(estate, desc, ops);
-            let old_slot = extra(&raw const pg_sys::TTSOpsVirtual);
-            let new_slot = extra(&raw const pg_sys::TTSOpsVirtual);
-            let source_desc = (*child).ps_ResultTupleDesc;
-            let source_slot =
-                pg_sys::ExecInitExtraTupleSlot(estate, source_desc, &raw const pg_sys::TTSOpsMinimalTuple);
-
-            let returned_desc = (*(*node).ss.ss_ScanTupleSlot).tts_tupleDescriptor;
-            let returned_slot =
-                pg_sys::ExecInitExtraTupleSlot(estate, returned_desc, &raw const pg_sys::TTSOpsMinimalTuple);
-
-            let out = (*node).ss.ss_ScanTupleSlot;
-            let returning = items::<pg_sys::List>((*plan).returningLists)
-                .first()
-                .map(|list| Returning::begin(ps, *list, desc, out));
-            let mut checks = false;
-            if let Some(list) = items::<pg_sys::List>((*plan).withCheckOptionLists).first() {
-                let mut exprs = ptr::null_mut();
-                for option in items::<pg_sys::WithCheckOption>(*list) {
-                    let qual = (*option).qual.cast();
-                    exprs = pg_sys::lappend(exprs, boundary(|| pg_sys::ExecInitQual(qual, ps)).cast());
-                }
-                (*result).ri_WithCheckOptions = *list;
-                (*result).ri_WithCheckOptionExprs = exprs;
-                checks = !exprs.is_null();
-            }
-
-            let columns = tuple::columns((*relation).rd_id);
-            let targets = columns
-                .iter()
-                .map(|c| TargetColumn { name: quote_identifier(&c.name), type_name: tuple::type_name(c.type_oid) })
-                .collect();
-            let codecs = columns.iter().map(|c| Codec::new(c.type_oid, c.typmod)).collect();
-            let mut modify = Modify {
-                node,
-                estate,
-                plan,
-                hasher: KeyHasher::new(table)?,
-                key,
-                table,
-                columns,
-                targets,
-                codecs,
-                result,
-                returning,
-                checks,
-                old_slot,
-                new_slot,
-                source_slot,
-                returned_slot,
-                ctid_column: junk_column(subplan, c"ctid"),
-                row_column: junk_column(subplan, finish::ROW_COLUMN),
-                update: ptr::null_mut(),
-                assignments: Vec::new(),
-                actions: Vec::new(),
-                source_present: ptr::null_mut(),
-                clause: None,
-                clauses,
-                conflict_column: junk_column(subplan, CONFLICT_COLUMN),
-                clause_params: Vec::new(),
-                clause_states: Vec::new(),
-                changes: Vec::new(),
-                bytes: 0,
-                touched: HashSet::new(),
-                rows: pg_sys::AllocSetContextCreateExtended(
-                    (*estate).es_query_cxt,
-                    c"sharding changes".as_ptr(),
-                    0,
-                    8 * 1024,
-                    8 * 1024 * 1024,
-                ),
-                store: ptr::null_mut(),
-                done: false,
-                refuses_moves: tuple::move_obstacle(relation),
-                map: map.clone(),
-            };
-            modify.begin_operation(scan, subplan, desc)?;
-            Ok(modify)
-        }
-    }
-
-    unsafe fn begin_operation(
-        &mut self,
-        scan: *mut pg_sys::CustomScan,
-        subplan: *mut pg_sys::Plan,
-        desc: pg_sys::TupleDesc,
-    ) -> Result<()> {
-        // SAFETY: as `begin`.
-        unsafe {
-            let ps = &raw mut (*self.node).ss.ps;
-            let econtext = (*ps).ps_ExprContext;
-            match (*self.plan).operation {
-                pg_sys::CmdType::CMD_UPDATE => {
-                    let colnos = items::<pg_sys::List>((*self.plan).updateColnosLists)[0];
-                    let (tlist, out) = ((*subplan).targetlist, self.new_slot);
-                    self.update =
-                        boundary(|| pg_sys::ExecBuildUpdateProjection(tlist, false, colnos, desc, econtext, out, ps));
-                    self.add_assignment(&tree::ints(colnos));
-                }
-                pg_sys::CmdType::CMD_MERGE => {
-                    let qual = compat::merge_join_condition(self.plan);
-                    self.source_present = boundary(|| pg_sys::ExecInitQual(qual, ps));
-                    for action in items::<pg_sys::MergeAction>(items::<pg_sys::List>((*self.plan).mergeActionLists)[0])
-                    {
-                        let (tlist, out) = ((*action).targetList, self.new_slot);
-                        let mut assignment = 0;
-                        let projection = match (*action).commandType {
-                            pg_sys::CmdType::CMD_INSERT => {
-                                boundary(|| pg_sys::ExecBuildProjectionInfo(tlist, econtext, out, ps, desc))
-                            }
-                            pg_sys::CmdType::CMD_UPDATE => {
-                                let colnos = (*action).updateColnos;
-                                assignment = self.add_assignment(&tree::ints(colnos));
-                                boundary(|| {
-                                    pg_sys::ExecBuildUpdateProjection(tlist, true, colnos, desc, econtext, out, ps)
-                                })
-                            }
-                            _ => ptr::null_mut(),
-                        };
-                        let qual = (*action).qual.cast();
-                        self.actions.push(Action {
-                            when: compat::match_kind(action),
-                            command: (*action).commandType,
-                            condition: boundary(|| pg_sys::ExecInitQual(qual, ps)),
-                            projection,
-                            assignment,
-                        });
-                    }
-                }
-                _ => {}
-            }
-            if self.conflict_column > 0 {
-                let exprs = (*scan).custom_exprs;
-                let states = items::<pg_sys::ExprState>(boundary(|| pg_sys::ExecInitExprList(exprs, ps)));
-                self.clause_states = items::<pg_sys::Node>(exprs)
-                    .into_iter()
-                    .zip(states)
-                    .map(|(e, s)| (s, Codec::new(pg_sys::exprType(e), -1)))
-                    .collect();
-            }
-            Ok(())
-        }
-    }
-
-    fn add_assignment(&mut self, attnos: &[i32]) -> usize {
-        let columns: Vec<usize> = attnos
-            .iter()
-            .filter_map(|a| self.columns.iter().position(|c| i32::from(c.attno) == *a && !c.generated))
-            .collect();
-        let sets_key = attnos.contains(&i32::from(self.key));
-        self.assignments.push(Assignment { columns, sets_key });
-        self.assignments.len() - 1
-    }
-
     /// The next row of RETURNING; the first call does all the work.
     pub unsafe fn next(&mut self) -> Result<*mut pg_sys::TupleTableSlot> {
         // SAFETY: the slot is the node's own.
@@ -357,7 +165,7 @@ impl Modify {
                     ptr::copy_nonoverlapping((*source).tts_values, (*self.new_slot).tts_values, natts);
                     ptr::copy_nonoverlapping((*source).tts_isnull, (*self.new_slot).tts_isnull, natts);
                     pg_sys::ExecStoreVirtualTuple(self.new_slot);
-                    self.insert(ptr::null_mut(), false)
+                    self.insert(ptr::null_mut())
                 }
                 pg_sys::CmdType::CMD_UPDATE => {
                     let Some((shard, ctid)) = self.identity(source)? else { return Ok(()) };
@@ -400,7 +208,7 @@ impl Modify {
                 match (command, identity) {
                     (pg_sys::CmdType::CMD_INSERT, _) => {
                         slot::project(projection);
-                        self.insert(source, false)?;
+                        self.insert(source)?;
                     }
                     (pg_sys::CmdType::CMD_UPDATE | pg_sys::CmdType::CMD_DELETE, Some((shard, ctid))) => {
                         if self.checks {
@@ -478,7 +286,7 @@ impl Modify {
     }
 
     /// The row in `new_slot` is new.
-    unsafe fn insert(&mut self, source: *mut pg_sys::TupleTableSlot, _moved: bool) -> Result<()> {
+    unsafe fn insert(&mut self, source: *mut pg_sys::TupleTableSlot) -> Result<()> {
         // SAFETY: new_slot is filled.
         unsafe {
             let key = slot::attribute(self.new_slot, self.key as usize);
@@ -517,7 +325,7 @@ impl Modify {
                         .hint("Delete the row and insert it with the new key."));
                 }
                 self.change(Operation::Delete, shard, ctid, Vec::new(), ptr::null_mut(), true);
-                return self.insert(source, true);
+                return self.insert(source);
             }
             let columns = self.assignments[assignment].columns.clone();
             let values = self.encode(&columns);
