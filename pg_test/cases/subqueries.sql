@@ -79,3 +79,9 @@ SELECT sum((SELECT count(*) FROM events e WHERE e.item_id = i.id)) FROM items i;
 SELECT id, (SELECT seq FROM events e WHERE e.item_id = i.id) FROM items i;
 -- @error(42601)
 SELECT id FROM items WHERE id IN (SELECT id, k FROM items);
+-- Expressions deeper than the stack allows.
+-- @error(54001)
+DO $$ BEGIN EXECUTE 'SELECT (SELECT max(id) FROM loc)' || repeat(' + 1', 20000); END $$;
+-- @error(54001)
+DO $$ BEGIN EXECUTE 'SELECT (SELECT max(id) FROM items)' || repeat(' + 1', 20000); END $$;
+SELECT count(*) FROM items WHERE id > (SELECT 1);

@@ -129,19 +129,37 @@ pub unsafe fn tables(query: *mut pg_sys::Query, map: &ClusterMap) -> Tables {
     found
 }
 
-/// Whether a sharded table may be in the query: a look at the range tables only, unless there are
-/// subqueries in expressions.
-unsafe fn concerns_us(query: *mut pg_sys::Query, map: &ClusterMap) -> bool {
-    // SAFETY: a read-only walk over an analyzed query.
+/// What a look at a query's range tables says.
+enum Look {
+    Concerned,
+    Unconcerned,
+    /// There are subqueries in expressions: only a walk can tell.
+    Unclear,
+}
+
+/// Whether a sharded table is in the query. Raises no ERROR: a walk, which a deep expression ends, is for others.
+unsafe fn look(query: *mut pg_sys::Query, map: &ClusterMap) -> Look {
+    // SAFETY: reads an analyzed query.
     unsafe {
-        let own = each::<pg_sys::RangeTblEntry>((*query).rtable).any(|rte| match (*rte).rtekind {
-            pg_sys::RTEKind::RTE_RELATION => map.distribution(TableId((*rte).relid.to_u32())).is_some(),
-            pg_sys::RTEKind::RTE_SUBQUERY => concerns_us((*rte).subquery, map),
-            _ => false,
+        let entries = each::<pg_sys::RangeTblEntry>((*query).rtable).map(|rte| match (*rte).rtekind {
+            pg_sys::RTEKind::RTE_RELATION if map.distribution(TableId((*rte).relid.to_u32())).is_some() => {
+                Look::Concerned
+            }
+            pg_sys::RTEKind::RTE_SUBQUERY => look((*rte).subquery, map),
+            _ => Look::Unconcerned,
         });
-        own || each::<pg_sys::CommonTableExpr>((*query).cteList)
-            .any(|cte| crate::node_as!((*cte).ctequery, T_Query).is_some_and(|q| concerns_us(q.cast(), map)))
-            || ((*query).hasSubLinks && !tables(query, map).distributed.is_empty())
+        let ctes = each::<pg_sys::CommonTableExpr>((*query).cteList).map(|cte| {
+            crate::node_as!((*cte).ctequery, T_Query).map_or(Look::Unconcerned, |query| look(query.cast(), map))
+        });
+        let mut unclear = (*query).hasSubLinks;
+        for part in entries.chain(ctes) {
+            match part {
+                Look::Concerned => return Look::Concerned,
+                Look::Unclear => unclear = true,
+                Look::Unconcerned => {}
+            }
+        }
+        if unclear { Look::Unclear } else { Look::Unconcerned }
     }
 }
 
@@ -154,14 +172,18 @@ pub unsafe extern "C-unwind" fn planner(
 ) -> *mut pg_sys::PlannedStmt {
     // SAFETY: called by Postgres with an analyzed and rewritten query.
     unsafe {
-        // Whoever uses no sharded table pays for this look and nothing else. Nothing is owned here, so an ERROR
-        // may jump through.
-        let look = || catalog_cache::with_loaded(|map| !map.tables.is_empty() && concerns_us(query, map));
-        let concerned = look().or_else(|| {
-            guarded(|| Ok(catalog_cache::cluster().is_some()));
-            look()
-        });
-        if concerned != Some(true) {
+        // Whoever uses no sharded table pays for this look and nothing else.
+        let quick =
+            catalog_cache::with_loaded(|map| if map.tables.is_empty() { Look::Unconcerned } else { look(query, map) });
+        let concerned = match quick {
+            Some(Look::Concerned) => true,
+            Some(Look::Unconcerned) => false,
+            Some(Look::Unclear) | None => guarded(|| {
+                Ok(catalog_cache::cluster()
+                    .is_some_and(|map| !map.tables.is_empty() && !tables(query, &map).distributed.is_empty()))
+            }),
+        };
+        if !concerned {
             // A function that Postgres inlines may still bring a distributed table with it.
             let outer = SEEN.replace(false);
             let planned = hooks::next_planner(query, text, options, params);
