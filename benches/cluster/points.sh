@@ -8,7 +8,8 @@
 #
 # Commits are durable (fsync), as they are in production; FSYNC=off shows what they cost beside the disk.
 # The tables of pgbench are distributed by aid. ROUNDS, DURATION (seconds), CLIENTS and SCALE may be set;
-# OTHER='postgresql://...' adds a column for another server that holds the same tables.
+# OTHER='postgresql://...' adds a column for another server that holds the same tables; RELAY=1 makes it the plain server
+# behind something that does nothing but hand bytes on: what a hop costs.
 
 FSYNC=${FSYNC:-on}
 # shellcheck source=benches/servers.sh
@@ -70,6 +71,15 @@ measure() { # plain | cluster | other, options of pgbench...
     # A failure must not look like speed.
     grep -E 'aborted|ERROR|FATAL' <<<"$output" | head -2 >&2 || true
 }
+
+if [ -n "${RELAY:-}" ]; then
+    cargo build -q -p pg_test --bin relay
+    port=$(free_ports 1)
+    "$CARGO_TARGET_DIR/debug/relay" "$port" "$PORT" &
+    relay=$!
+    trap 'kill "$relay"; release' EXIT
+    OTHER=postgresql://postgres@127.0.0.1:$port/app
+fi
 
 SIDES=(plain cluster)
 [ -z "$OTHER" ] || SIDES+=(other)
