@@ -10,9 +10,10 @@ use crate::catalog::TableId;
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::guard::{boundary, guarded};
 use crate::pg::hash::KeyHasher;
+use crate::pg::modify::run;
 use crate::pg::session::{Access, Fetch, Param, Statement, Stream};
 use crate::pg::tree::{self, Node, items, list_of};
-use crate::pg::{catalog_cache, compat, modify_run, slot, tuple};
+use crate::pg::{catalog_cache, compat, slot, tuple};
 use pgrx::pg_sys;
 use serde::{Deserialize, Serialize};
 
@@ -196,7 +197,7 @@ unsafe fn next(node: *mut pg_sys::CustomScanState) -> Result<*mut pg_sys::TupleT
         let locks = &*(*node.cast::<State>()).locks;
         'rows: loop {
             slot::clear(out);
-            let source = modify_run::exec_proc_node((*node).ss.ps.lefttree);
+            let source = run::exec_proc_node((*node).ss.ps.lefttree);
             if source.is_null() || slot::is_empty(source) {
                 return Ok(out);
             }

@@ -2,20 +2,27 @@
 //!
 //! Postgres plans the statement as it would for any table: the source rows, the new values, the
 //! RETURNING list, MERGE actions, check options. We take the finished `ModifyTable` apart and run it
-//! ourselves ([`run`](crate::pg::modify_run)): each source row becomes a change of one shard, changes
+//! ourselves ([`run`]): each source row becomes a change of one shard, changes
 //! go to the nodes in batches, and what the nodes return is what RETURNING and check options see.
 //!
 //! An ON CONFLICT clause runs on the nodes, printed by Postgres. Its text is prepared before
 //! planning ([`prepare_conflict`]) and found again by a junk column that numbers it.
 
+pub mod apply;
+pub mod begin;
+pub mod compat;
+pub mod copy;
+pub mod returning;
+pub mod run;
+
 use crate::catalog::ClusterMap;
 use crate::error::{Error, Result};
 use crate::pg::guard::guarded;
-use crate::pg::modify_run::Modify;
+use crate::pg::modify::run::Modify;
 use crate::pg::params::{Parameters, Volatile};
 use crate::pg::shippable::{self, Vocabulary};
 use crate::pg::tree::{self, Node, items, list_of};
-use crate::pg::{compat, explain, lock_rows, print, tuple};
+use crate::pg::{explain, lock_rows, print, tuple};
 use pgrx::pg_sys;
 use serde::{Deserialize, Serialize};
 use std::ffi::CStr;
@@ -214,7 +221,7 @@ unsafe extern "C-unwind" fn create_state(_scan: *mut pg_sys::CustomScan) -> *mut
         unsafe {
             let state = tree::make::<State>(pg_sys::NodeTag::T_CustomScanState);
             (*state).base.methods = &EXEC_METHODS.0;
-            compat::virtual_slots(&raw mut (*state).base);
+            crate::pg::compat::virtual_slots(&raw mut (*state).base);
             Ok(state.cast())
         }
     })

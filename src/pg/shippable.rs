@@ -142,7 +142,7 @@ unsafe fn node_reason(node: *mut Node, vocabulary: &Vocabulary) -> Option<String
             }
             _ => {}
         }
-        if crate::pg::compat::is_returning_expression(node) {
+        if crate::pg::modify::compat::is_returning_expression(node) {
             return Some("it returns a view's expression of the old or the new row".into());
         }
         let result_type = pg_sys::exprType(node);

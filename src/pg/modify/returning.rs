@@ -1,5 +1,5 @@
 //! What comes back of a write: check options and RETURNING; the last part of
-//! [`modify_run`](crate::pg::modify_run).
+//! [`run`](super::run).
 //!
 //! A node returns all columns of each row that it wrote; the list itself is computed here. `old` (18) is
 //! the row that the source had read, or, after ON CONFLICT DO UPDATE, the one that the node says it
@@ -7,9 +7,10 @@
 
 use crate::error::Result;
 use crate::pg::guard::boundary;
-use crate::pg::modify_run::{Change, Modify, Operation};
+use crate::pg::modify::compat;
+use crate::pg::modify::run::{Change, Modify, Operation};
 use crate::pg::session::Row;
-use crate::pg::{compat, slot, tree};
+use crate::pg::{slot, tree};
 use crate::plan::write::OldRow;
 use pgrx::pg_sys;
 use std::ptr;

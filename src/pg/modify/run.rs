@@ -1,4 +1,4 @@
-//! Runs a write row by row and batch by batch; see `modify`, and `modify_begin` for what is set up before.
+//! Runs a write row by row and batch by batch; see `modify`, and `begin` for what is set up before.
 //!
 //! The source is read to its end, changes being applied whenever a batch is full; the rows that
 //! RETURNING asks for are set aside (spilling to disk) and handed out afterwards. That is the order
@@ -9,11 +9,12 @@ use crate::error::{Error, Result, sqlstate};
 use crate::pg::codec::{Codec, TransmissionMode};
 use crate::pg::guard::boundary;
 use crate::pg::hash::KeyHasher;
+use crate::pg::modify::returning::Returning;
 use crate::pg::modify::{self, ConflictClause};
-use crate::pg::modify_returning::Returning;
 use crate::pg::session::Param;
 
-use crate::pg::{compat, slot, tuple};
+use crate::pg::modify::compat;
+use crate::pg::{slot, tuple};
 use crate::plan::write::TargetColumn;
 use pgrx::pg_sys;
 use std::collections::HashSet;

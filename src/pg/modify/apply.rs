@@ -1,11 +1,11 @@
-//! Applies a batch of changes to the nodes; the second half of [`modify_run`](crate::pg::modify_run).
+//! Applies a batch of changes to the nodes; the second half of [`run`](super::run).
 //!
 //! Deletes go first, then updates, then inserts, so that a row that moves does not meet itself. The
 //! statements of one step are sent to all nodes before the first result is read. What comes back is
 //! what check options and RETURNING see.
 
 use crate::error::{Error, Result, sqlstate};
-use crate::pg::modify_run::{Change, Modify, Operation};
+use crate::pg::modify::run::{Change, Modify, Operation};
 use crate::pg::session::{Access, Fetch, Param, Statement, Stream};
 use crate::pg::{readers, tuple};
 use crate::plan::write::{self, Insert, OldRow, TargetColumn};

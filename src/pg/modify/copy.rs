@@ -11,14 +11,14 @@
 //! below, and encoded. A node reads and writes over the one connection of the transaction, in turn: what it has read is set
 //! aside in the connection's buffers, one page of it at most.
 //!
-//! ON CONFLICT, RETURNING, check options and row security need INSERT ([`modify_apply`](super::modify_apply)).
+//! ON CONFLICT, RETURNING, check options and row security need INSERT ([`apply`](super::apply)).
 
 use crate::copy::binary;
 use crate::error::{Error, Result, sqlstate};
 use crate::node_as;
 use crate::pg::bulk::BulkLoader;
 use crate::pg::foreign_scan::scan_of;
-use crate::pg::modify_run::{Modify, exec_proc_node};
+use crate::pg::modify::run::{Modify, exec_proc_node};
 use crate::pg::scan::{Scan, is_ours};
 use crate::pg::session::Row;
 use crate::pg::tree::items;

@@ -1,4 +1,4 @@
-//! Sets up a write of rows: slots, projections, conditions and codecs; see `modify_run` for the rows.
+//! Sets up a write of rows: slots, projections, conditions and codecs; see `run` for the rows.
 //!
 //! `UPDATE t SET a = s.a FROM s WHERE t.id = s.id` gets a slot for the old row and one for the new, the projection that
 //! fills the new one from a row of the join, the list of columns to send (`a`), and where in that row the
@@ -9,11 +9,12 @@ use crate::error::{Error, Result, sqlstate};
 use crate::pg::codec::Codec;
 use crate::pg::guard::boundary;
 use crate::pg::hash::KeyHasher;
+use crate::pg::modify::compat;
+use crate::pg::modify::returning::Returning;
+use crate::pg::modify::run::{Action, Assignment, Modify};
 use crate::pg::modify::{self, CONFLICT_COLUMN};
-use crate::pg::modify_returning::Returning;
-use crate::pg::modify_run::{Action, Assignment, Modify};
 use crate::pg::tree::{self, items};
-use crate::pg::{catalog_cache, compat, finish, tuple};
+use crate::pg::{catalog_cache, finish, tuple};
 use crate::plan::write::TargetColumn;
 use pgrx::pg_sys;
 use std::collections::HashSet;
