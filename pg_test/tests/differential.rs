@@ -7,7 +7,7 @@
 //! cargo test -p pg_test --test differential -- joins::3          one file, three nodes
 //! cargo test -p pg_test --test differential -- ::2               all files, two nodes
 //! cargo test -p pg_test --test differential -- without           with each kind of pushdown switched off
-//! cargo test -p pg_test --test differential -- ::one_connection --include-ignored
+//! cargo test -p pg_test --test differential -- ::one_connection
 //! ```
 //!
 //! With a kind of pushdown switched off, on two nodes, the answers are the same too: the files about pushdown always, all
@@ -36,8 +36,6 @@ struct Kind {
     pool: Pool,
 }
 
-/// With one connection per node and session, these run each time; all others by `make test-long`.
-const OFTEN: [&str; 6] = ["cursors", "insert_select", "modifying_cte", "prepared", "savepoints", "transactions"];
 const ONE_CONNECTION: &str = "one_connection";
 
 fn kinds() -> Vec<Kind> {
@@ -68,17 +66,14 @@ fn main() -> ExitCode {
     let clusters: Vec<(Kind, Arc<Mutex<Shared>>)> = kinds().into_iter().map(|kind| (kind, Arc::default())).collect();
     let mut trials = Vec::new();
     for (kind, shared) in &clusters {
-        let trial = |file: &str, run: Box<dyn FnOnce() -> Result<(), Failed> + Send>| {
-            let is_rare = kind.pool == Pool::OneConnection && !OFTEN.contains(&file);
-            Trial::test(format!("{file}::{}", kind.name), run).with_ignored_flag(is_rare)
-        };
         let random = (kind.clone(), Arc::clone(shared));
         let count = if kind.nodes == 3 { 600 } else { 200 };
-        trials.push(trial("random", Box::new(move || run_random(&random.0, count, &random.1))));
+        let name = format!("random::{}", kind.name);
+        trials.push(Trial::test(name, move || run_random(&random.0, count, &random.1)));
         for file in case_files() {
             let (kind, shared) = (kind.clone(), Arc::clone(shared));
-            let name = file.trim_end_matches(".sql").to_string();
-            trials.push(trial(&name, Box::new(move || run(&file, &kind, &shared))));
+            let name = format!("{}::{}", file.trim_end_matches(".sql"), kind.name);
+            trials.push(Trial::test(name, move || run(&file, &kind, &shared)));
         }
     }
     let switched: Arc<Mutex<Shared>> = Arc::default();
