@@ -15,12 +15,15 @@
 //! - [`binary`]: the same two for the binary format
 //! - [`line_map`]: which line of the input a node's line was
 //! - [`lanes`]: which records go to which node
+//!
+//! The other way, rows that nodes send become lines for the client: [`output`].
 
 pub mod binary;
 pub mod field;
 pub mod lanes;
 pub mod line_map;
 pub mod lines;
+pub mod output;
 #[cfg(test)]
 mod reference;
 
