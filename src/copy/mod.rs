@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! 7\tseven\n8\teight\n   [`lines`] -> "7\tseven\n", "8\teight\n"
-//!                        [`field`] -> "7", "8"            (hashed by Postgres, elsewhere)
+//!                        [`field`] -> "7", "8"            (hashed: [`key_hash`], or Postgres)
 //!                        node 1 gets "7\tseven\n", node 2 "8\teight\n"
 //! ```
 //!
@@ -13,14 +13,19 @@
 //! - [`lines`]: text and CSV into records
 //! - [`field`]: a record's key
 //! - [`binary`]: the same two for the binary format
+//! - [`key_hash`]: the hash of the commonest keys
 //! - [`line_map`]: which line of the input a node's line was
 //! - [`lanes`]: which records go to which node
+//!
+//! The other way, rows that nodes send become lines for the client: [`output`].
 
 pub mod binary;
 pub mod field;
+pub mod key_hash;
 pub mod lanes;
 pub mod line_map;
 pub mod lines;
+pub mod output;
 #[cfg(test)]
 mod reference;
 

@@ -1,8 +1,10 @@
 //! Row to shard by Postgres's own hash partitioning: the same function that the nodes check with.
 
 use crate::catalog::{ClusterMap, ColocationGroup, NodeId, ShardIndex, TableId};
+use crate::copy::key_hash::KeyType;
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::guard::boundary;
+use crate::pg::query_tree::deterministic;
 use pgrx::pg_sys;
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};
@@ -136,6 +138,26 @@ impl KeyHasher {
             let mut function: pg_sys::FmgrInfo = std::mem::zeroed();
             pg_sys::fmgr_info(procedure, &mut function);
             Ok(KeyHasher { function, collation: class.collation })
+        }
+    }
+
+    /// The type as the hashing of raw keys knows it, if its values are hashed in that way. A domain is not: it has
+    /// something to check.
+    pub fn key_type(&self, kind: pg_sys::Oid, typmod: i32) -> Option<KeyType> {
+        let is_hashed_by = |function: u32| self.function.fn_oid.to_u32() == function;
+        // SAFETY: a look-up.
+        let plain_text = || unsafe { is_hashed_by(pg_sys::F_HASHTEXTEXTENDED) && deterministic(self.collation) };
+        match kind {
+            pg_sys::INT2OID => is_hashed_by(pg_sys::F_HASHINT2EXTENDED).then_some(KeyType::Int2),
+            pg_sys::INT4OID => is_hashed_by(pg_sys::F_HASHINT4EXTENDED).then_some(KeyType::Int4),
+            pg_sys::INT8OID => is_hashed_by(pg_sys::F_HASHINT8EXTENDED).then_some(KeyType::Int8),
+            pg_sys::UUIDOID => is_hashed_by(pg_sys::F_UUID_HASH_EXTENDED).then_some(KeyType::Uuid),
+            pg_sys::TEXTOID => plain_text().then_some(KeyType::Text { most: usize::MAX }),
+            pg_sys::VARCHAROID => {
+                let most = usize::try_from(typmod - pg_sys::VARHDRSZ as i32).unwrap_or(usize::MAX);
+                plain_text().then_some(KeyType::Text { most })
+            }
+            _ => None,
         }
     }
 

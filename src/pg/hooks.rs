@@ -88,7 +88,8 @@ pub unsafe fn next_executor_start(desc: *mut pg_sys::QueryDesc, eflags: c_int) {
 
 /// A statement is executed, or a part of it: who scans knows how many rows are wanted.
 pub unsafe fn executor_run(desc: *mut pg_sys::QueryDesc, count: u64, run: impl FnOnce(pg_sys::ExecutorRun_hook_type)) {
-    let around = pass_through::enter(desc, count);
+    // SAFETY: the descriptor is the hook's own.
+    let around = unsafe { pass_through::enter(desc, count) };
     // SAFETY: no Rust frame here owns anything, so an ERROR may jump through.
     run(unsafe { PREVIOUS_RUN });
     pass_through::leave(around);

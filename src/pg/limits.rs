@@ -114,9 +114,9 @@ impl Allowance {
         Some(Allowance { left, limit })
     }
 
-    /// One row more.
-    pub fn take(&self) -> Result<()> {
-        match self.left.get().checked_sub(1) {
+    /// So many rows more.
+    pub fn take(&self, rows: u64) -> Result<()> {
+        match self.left.get().checked_sub(rows) {
             Some(left) => {
                 self.left.set(left);
                 Ok(())

@@ -3,6 +3,7 @@
 pub mod alone;
 pub mod bulk;
 pub mod catalog_cache;
+pub mod client;
 pub mod codec;
 pub mod compat;
 pub mod connection;

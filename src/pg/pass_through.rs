@@ -5,15 +5,20 @@
 //! client asked for columns in forms that the node can send, nothing is left to do here. The scan then
 //! sends the rows itself and tells the executor of their number only. Everything else of the execution is as
 //! usual: the row description, counts, limits of a portal, hooks of other extensions, errors and cancel.
+//!
+//! Rows that arrived together leave together ([`Run`](crate::wire::run::Run)). For COPY TO the client the nodes' text becomes
+//! lines on the way ([`Lines`]).
 
-use crate::error::Result;
+use crate::error::{Error, Result, sqlstate};
+use crate::pg::client;
 use crate::pg::codec::{Codec, travels_in_binary};
 use crate::pg::scan::Scan;
 use crate::pg::tuple;
+use crate::pg::utility::copy_to::Lines;
 use crate::plan::remote::Source;
-use bytes::Bytes;
 use pgrx::pg_sys;
 use std::cell::Cell;
+use std::rc::Rc;
 
 /// A call of `ExecutorRun`.
 #[derive(Clone, Copy)]
@@ -32,8 +37,13 @@ thread_local! {
 
 /// A run begins; returns the one around it, to be given to [`leave`]. After an ERROR the run stays known,
 /// which does no harm: nobody asks for it.
-pub fn enter(desc: *mut pg_sys::QueryDesc, count: u64) -> Option<Run> {
+///
+/// # Safety
+/// The descriptor is the executor's.
+pub unsafe fn enter(desc: *mut pg_sys::QueryDesc, count: u64) -> Option<Run> {
     SERIAL.set(SERIAL.get() + 1);
+    // SAFETY: as the caller promises.
+    unsafe { Lines::run_begins(desc) };
     CURRENT.replace(Some(Run { serial: SERIAL.get(), desc, count }))
 }
 
@@ -49,10 +59,39 @@ pub struct Passing {
     sent: u64,
 }
 
-/// The current run, if its rows go straight from the root `node` to the client.
-unsafe fn run_to_client(node: *mut pg_sys::ForeignScanState) -> Option<Run> {
-    // SAFETY: the run's descriptor lives while it runs; the portal while it is active.
+/// In which form the client gets rows.
+enum Form {
+    /// As rows, whose columns have these formats.
+    Rows(*const i16),
+    /// As lines of COPY.
+    Lines(Rc<Lines>),
+}
+
+impl Form {
+    /// # Safety
+    /// There is such a column.
+    unsafe fn is_binary(&self, column: usize) -> bool {
+        match self {
+            // SAFETY: as the caller promises.
+            Form::Rows(formats) => unsafe { *formats.add(column) == 1 },
+            Form::Lines(_) => false,
+        }
+    }
+}
+
+/// The serial of COPY's only run.
+const OF_COPY: u64 = u64::MAX;
+
+/// Lines that wait to be sent together, at most about so many bytes.
+const TOGETHER: usize = 64 * 1024;
+
+/// The current run, if its rows go straight from the root `node` to the client, and in which form.
+unsafe fn run_to_client(node: *mut pg_sys::ForeignScanState) -> Option<(Run, Form)> {
+    // SAFETY: the run's descriptor lives while it runs; the portal while it is active; that of COPY while it is under way.
     unsafe {
+        if let Some(lines) = Lines::of_root(node.cast()) {
+            return Some((Run { serial: OF_COPY, desc: std::ptr::null_mut(), count: 0 }, Form::Lines(lines)));
+        }
         let run = CURRENT.get()?;
         let portal = pg_sys::ActivePortal;
         if portal.is_null()
@@ -64,7 +103,8 @@ unsafe fn run_to_client(node: *mut pg_sys::ForeignScanState) -> Option<Run> {
             return None;
         }
         let destination = (*(*run.desc).dest).mydest;
-        matches!(destination, pg_sys::CommandDest::DestRemote | pg_sys::CommandDest::DestRemoteExecute).then_some(run)
+        matches!(destination, pg_sys::CommandDest::DestRemote | pg_sys::CommandDest::DestRemoteExecute)
+            .then(|| (run, Form::Rows((*portal).formats)))
     }
 }
 
@@ -83,9 +123,7 @@ impl Scan {
                 && self.merge_keys_survive_text()
                 && pg_sys::pg_get_client_encoding() == pg_sys::GetDatabaseEncoding()
                 && self.plan.columns.iter().enumerate().all(|(i, source)| *source == Source::Remote(i));
-            if !is_plain || run_to_client(self.node).is_none() {
-                return;
-            }
+            let Some((_, form)) = is_plain.then(|| run_to_client(self.node)).flatten() else { return };
             let desc = (*(*self.node).ss.ss_ScanTupleSlot).tts_tupleDescriptor;
             if (*desc).natts as usize != self.columns.len() {
                 return;
@@ -93,7 +131,7 @@ impl Scan {
             let mut columns = Vec::with_capacity(self.columns.len());
             for (i, codec) in self.columns.iter().enumerate() {
                 let attribute = tuple::attribute(desc, i);
-                let in_binary = *(*pg_sys::ActivePortal).formats.add(i) == 1;
+                let in_binary = form.is_binary(i);
                 let base = codec.wire_type;
                 // What else is text on the node may be another text here: names of objects, above all.
                 let same = travels_in_binary(base) || !in_binary && pg_sys::type_is_enum(base);
@@ -116,16 +154,23 @@ impl Scan {
     pub(super) unsafe fn pass_rows(&mut self) -> Result<bool> {
         // SAFETY: as above.
         unsafe {
-            let (Some(passing), Some(run)) = (&mut self.passing, run_to_client(self.node)) else { return Ok(false) };
+            let (Some(passing), Some((run, form))) = (&mut self.passing, run_to_client(self.node)) else {
+                return Ok(false);
+            };
             if passing.serial != run.serial {
                 *passing = Passing { serial: run.serial, sent: 0 };
             }
             let mut sent = passing.sent;
+            let mut lines = Vec::new();
             while run.count == 0 || sent < run.count {
-                let Some(row) = self.fetch()? else { break };
-                send_to_client(&row);
-                sent += 1;
-                (*self.estate()).es_processed += 1;
+                let most = if run.count == 0 { usize::MAX } else { (run.count - sent) as usize };
+                let Some(rows) = self.pass_some(&form, most, &mut lines)? else { break };
+                sent += rows;
+                (*self.estate()).es_processed += rows;
+            }
+            if let Form::Lines(counter) = &form {
+                client::send(&lines);
+                counter.sent(0, lines.len() as u64);
             }
             if let Some(passing) = &mut self.passing {
                 passing.sent = sent;
@@ -133,19 +178,45 @@ impl Scan {
             Ok(true)
         }
     }
+
+    /// Sends rows as they come, at most so many; their number. Of `lines` the last may be left to be sent.
+    unsafe fn pass_some(&mut self, form: &Form, most: usize, lines: &mut Vec<u8>) -> Result<Option<u64>> {
+        // SAFETY: as above.
+        unsafe {
+            let in_order = !self.plan.merge.is_empty();
+            let (single, run) = match in_order {
+                true => (self.fetch()?, None),
+                false => (None, self.fetch_run(most)?),
+            };
+            let rows = match (&single, &run) {
+                (Some(_), _) => 1,
+                (_, Some(run)) => run.rows() as u64,
+                (None, None) => return Ok(None),
+            };
+            match form {
+                Form::Rows(_) => {
+                    single.iter().for_each(|row| client::send_one(b'D', row));
+                    run.iter().for_each(|run| client::send(run.messages()));
+                }
+                Form::Lines(counter) => {
+                    let bodies = single.iter().map(|row| &row[..]).chain(run.iter().flat_map(|run| run.bodies()));
+                    for body in bodies {
+                        counter.output.write_row(body, lines).map_err(|_| malformed())?;
+                    }
+                    if !in_order || lines.len() >= TOGETHER {
+                        client::send(lines);
+                        counter.sent(rows, lines.len() as u64);
+                        lines.clear();
+                    } else {
+                        counter.sent(rows, 0);
+                    }
+                }
+            }
+            Ok(Some(rows))
+        }
+    }
 }
 
-/// Puts a `DataRow` into the client's output buffer, waiting if it is full. A client that is gone is noticed at
-/// the next interrupt.
-unsafe fn send_to_client(row: &Bytes) {
-    // SAFETY: the buffer is only read; `cursor` carries the message's type.
-    unsafe {
-        let mut message = pg_sys::StringInfoData {
-            data: row.as_ptr().cast_mut().cast(),
-            len: row.len() as i32,
-            maxlen: row.len() as i32,
-            cursor: i32::from(b'D'),
-        };
-        pg_sys::pq_endmessage_reuse(&mut message);
-    }
+fn malformed() -> Error {
+    Error::new(sqlstate::PROTOCOL_VIOLATION, "node sent a row of another shape")
 }

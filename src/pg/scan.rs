@@ -19,6 +19,7 @@ use crate::pg::session::{Access, Fetch, Param, Row, Statement, Stream, wait_any}
 use crate::pg::{catalog_cache, consistent, hash, many_keys, readers, slot, tree, tuple};
 use crate::plan::remote::{Effect, RemotePlan, Source, Target};
 use crate::wire::row::Room;
+use crate::wire::run::Run;
 use bytes::Bytes;
 use pgrx::pg_sys;
 use std::ptr;
@@ -433,12 +434,7 @@ impl Scan {
             if !self.plan.merge.is_empty() {
                 return self.fetch_in_order();
             }
-            while !self.streams.is_empty() {
-                // As long as one has rows, they come from there.
-                if self.streams.len() > 1 && !self.streams.get(self.current).is_some_and(Stream::ready) {
-                    self.current = wait_any(&mut self.streams.iter_mut().collect::<Vec<_>>())?;
-                }
-                let i = self.current.min(self.streams.len() - 1);
+            while let Some(i) = self.ready_stream()? {
                 if let Some(row) = self.next_of(i)? {
                     return Ok(Some(row));
                 }
@@ -448,6 +444,34 @@ impl Scan {
         }
     }
 
+    /// The next rows from any node, at most so many, where their order does not matter.
+    pub(super) unsafe fn fetch_run(&mut self, most: usize) -> Result<Option<Run>> {
+        // SAFETY: as above.
+        unsafe {
+            if !self.opened {
+                self.open()?;
+            }
+            while let Some(i) = self.ready_stream()? {
+                let run = self.streams[i].next_run(most)?;
+                self.note(i, run.as_ref().map_or(0, Run::rows))?;
+                if run.is_some() {
+                    return Ok(run);
+                }
+                self.streams.remove(i);
+            }
+            Ok(None)
+        }
+    }
+
+    /// The stream whose rows come next; waits for one that has any, or is at its end. `None` if all have ended.
+    fn ready_stream(&mut self) -> Result<Option<usize>> {
+        // As long as one has rows, they come from there.
+        if self.streams.len() > 1 && !self.streams.get(self.current).is_some_and(Stream::ready) {
+            self.current = wait_any(&mut self.streams.iter_mut().collect::<Vec<_>>())?;
+        }
+        Ok((!self.streams.is_empty()).then(|| self.current.min(self.streams.len() - 1)))
+    }
+
     /// Whether rows are set aside to be read again.
     pub(super) fn keeps_rows(&self) -> bool {
         self.rescanned
@@ -455,17 +479,24 @@ impl Scan {
 
     /// The next row of one node; at its end, what it did is noted.
     pub(super) unsafe fn next_of(&mut self, stream: usize) -> Result<Option<Bytes>> {
-        let stream = &mut self.streams[stream];
-        let row = stream.next_body()?;
+        let row = self.streams[stream].next_body()?;
+        // SAFETY: as the caller promises.
+        unsafe { self.note(stream, usize::from(row.is_some()))? };
+        Ok(row)
+    }
+
+    /// Notes that so many rows came from a node; none: its end.
+    unsafe fn note(&mut self, stream: usize, rows: usize) -> Result<()> {
+        let stream = &self.streams[stream];
         let report = self.reports.iter_mut().find(|r| r.node == stream.node());
-        if row.is_some() {
+        if rows > 0 {
             if let Some(report) = report {
-                report.rows += 1;
+                report.rows += rows as u64;
             }
             if let Some(allowance) = &self.allowance {
-                allowance.take()?;
+                allowance.take(rows as u64)?;
             }
-            return Ok(row);
+            return Ok(());
         }
         let counts = matches!(self.plan.effect, Effect::Write { .. });
         if let Some(report) = report {
@@ -478,7 +509,7 @@ impl Scan {
             // SAFETY: the executor state lives while it runs the scan.
             unsafe { (*(*self.node).ss.ps.state).es_processed += stream.rows_affected() };
         }
-        Ok(None)
+        Ok(())
     }
 
     unsafe fn store_row(&mut self, row: &Row, slot: *mut pg_sys::TupleTableSlot) -> Result<()> {

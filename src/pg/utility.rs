@@ -220,10 +220,7 @@ fn handle(call: &Call) -> Result<()> {
     unsafe {
         match tree::tag(call.node()) {
             NodeTag::T_CopyStmt => {
-                if !copy_from::run(call, &map)? && !copy_to::run(call, &map)? {
-                    call.run();
-                }
-                return Ok(());
+                return if copy_from::run(call, &map)? { Ok(()) } else { copy_to::run(call, &map) };
             }
             NodeTag::T_AlterTableStmt if storage_parameters::run(call, &map)? => return Ok(()),
             NodeTag::T_VacuumStmt => return vacuum::run(call, &map),

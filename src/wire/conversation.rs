@@ -20,8 +20,9 @@ use crate::error::{Error, Result, sqlstate};
 use crate::wire::prepared::{Name, Prepared};
 use crate::wire::protocol_error;
 use crate::wire::report::Report;
+use crate::wire::run::Run;
 use crate::wire::statement::{Fetch, Statement, write_bind, write_parse};
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use postgres_protocol::message::frontend;
 use std::collections::VecDeque;
 
@@ -159,7 +160,7 @@ impl Conversation {
     }
 
     /// The rows of a task that have arrived, in exchange for an empty queue.
-    pub fn take_rows(&mut self, id: TaskId, empty: &mut VecDeque<Bytes>) {
+    pub fn take_rows(&mut self, id: TaskId, empty: &mut VecDeque<Run>) {
         if let Some(task) = self.tasks.get_mut(&id) {
             std::mem::swap(&mut task.rows, empty);
         }

@@ -19,6 +19,7 @@ pub mod conversation;
 pub mod prepared;
 pub mod report;
 pub mod row;
+pub mod run;
 pub mod startup;
 pub mod statement;
 pub mod tag;

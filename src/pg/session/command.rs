@@ -219,6 +219,7 @@ fn text_rows(task: Task) -> Result<TextRows> {
     let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
     task.rows
         .into_iter()
+        .flat_map(|mut run| std::iter::from_fn(move || run.pop()))
         .map(|body| {
             let row = Row::parse(body)?;
             Ok((0..row.len()).map(|i| row.get(i).map(text)).collect())

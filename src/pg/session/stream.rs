@@ -13,6 +13,7 @@ use crate::pg::wait::{Patience, Woken, check_interrupts, is_cancel_pending};
 use crate::wire::conversation::Task;
 use crate::wire::report::on_node;
 use crate::wire::row::Row;
+use crate::wire::run::Run;
 use crate::wire::statement::{Fetch, Statement};
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -23,7 +24,7 @@ use std::time::Instant;
 pub struct Stream {
     running: Running,
     /// Rows that have arrived; while they are read, the next page may be on its way.
-    rows: VecDeque<Bytes>,
+    rows: VecDeque<Run>,
     affected: u64,
     ended: bool,
     /// Just sent: an answer cannot be here yet.
@@ -112,16 +113,42 @@ impl Stream {
 
     /// As [`Stream::next`], the row not taken apart.
     pub fn next_body(&mut self) -> Result<Option<Bytes>> {
-        loop {
-            if let Some(row) = self.rows.pop_front() {
+        while self.has_rows()? {
+            if let Some(run) = self.rows.front_mut()
+                && let Some(row) = run.pop()
+            {
+                if run.rows() == 0 {
+                    self.rows.pop_front();
+                }
                 return Ok(Some(row));
             }
+            self.rows.pop_front();
+        }
+        Ok(None)
+    }
+
+    /// The next rows, as many as came together, at most `most`.
+    pub fn next_run(&mut self, most: usize) -> Result<Option<Run>> {
+        if !self.has_rows()? {
+            return Ok(None);
+        }
+        let run = self.rows.front_mut().map(|run| run.take(most));
+        if self.rows.front().is_some_and(|run| run.rows() == 0) {
+            self.rows.pop_front();
+        }
+        Ok(run)
+    }
+
+    /// Waits for rows; `false` at the end.
+    fn has_rows(&mut self) -> Result<bool> {
+        while self.rows.is_empty() {
             match self.step()? {
                 Next::Rows => {}
-                Next::End => return Ok(None),
+                Next::End => return Ok(false),
                 Next::Later => self.progress()?,
             }
         }
+        Ok(true)
     }
 
     /// Whether [`Stream::next`] would not wait.

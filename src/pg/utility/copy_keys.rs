@@ -1,7 +1,8 @@
 //! Keys of many records to their shards, a batch at a time.
 //!
-//! One crossing into Postgres per batch, not per row: the key's input function and the hash are all that is left of a
-//! row's parsing, and a crossing costs more than both. A key that the input function refuses raises its ERROR with the
+//! The commonest keys are hashed from their bytes ([`KeyType`]). For others, one crossing into Postgres per batch, not
+//! per row: the key's input function and the hash are all that is left of a row's parsing, and a crossing costs more than
+//! both. A key that the input function refuses raises its ERROR with the
 //! line that it stands in, as COPY says it; not at once ([`Refused`]): something may be wrong in an earlier line.
 //!
 //! ```text
@@ -11,7 +12,7 @@
 
 use crate::catalog::{ColocationGroup, TableId};
 use crate::copy::binary::incorrect_value;
-use crate::copy::field::plain_integer;
+use crate::copy::key_hash::KeyType;
 use crate::error::{Error, Result};
 use crate::pg::bulk::column_type;
 use crate::pg::guard::boundary;
@@ -26,6 +27,8 @@ unsafe extern "C-unwind" {
     fn errcontext_msg(format: *const c_char, ...) -> c_int;
 }
 
+/// `compute_partition_hash_value` of a NULL.
+const HASH_OF_NULL: u64 = 0;
 /// Characters of a value that an error shows.
 const SHOWN: usize = 100;
 
@@ -62,15 +65,6 @@ impl Batch {
     }
 }
 
-/// Types whose values are made here.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Integer {
-    No,
-    Int2,
-    Int4,
-    Int8,
-}
-
 /// Reads and hashes the keys of one table.
 pub struct Keys {
     hasher: KeyHasher,
@@ -78,7 +72,8 @@ pub struct Keys {
     input: pg_sys::FmgrInfo,
     io_param: pg_sys::Oid,
     typmod: i32,
-    integer: Integer,
+    /// How raw keys are hashed, if they can be.
+    key_type: Option<KeyType>,
     binary: bool,
     memory: pg_sys::MemoryContext,
     table: CString,
@@ -137,23 +132,23 @@ impl Keys {
                 pg_sys::ALLOCSET_DEFAULT_INITSIZE as usize,
                 pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
             );
-            let integer = match kind {
-                pg_sys::INT2OID => Integer::Int2,
-                pg_sys::INT4OID => Integer::Int4,
-                pg_sys::INT8OID => Integer::Int8,
-                _ => Integer::No,
-            };
             let name = |text: *const c_char| CString::new(tree::text(text)).unwrap_or_default();
             let table = name(pg_sys::get_rel_name(relid));
             let column = name(pg_sys::get_attname(relid, key_attno, false));
             let hasher = KeyHasher::new(TableId(relid.to_u32()))?;
-            Ok(Keys { hasher, group: group.clone(), input, io_param, typmod, integer, binary, memory, table, column })
+            let key_type = hasher.key_type(kind, typmod);
+            Ok(Keys { hasher, group: group.clone(), input, io_param, typmod, key_type, binary, memory, table, column })
         }
     }
 
     /// The shard of each key of the batch. If a key is refused, the shards up to it, and any for its own.
     pub fn shards(&mut self, batch: &Batch, shards: &mut Vec<u32>) -> std::result::Result<(), Refused> {
         shards.clear();
+        shards.extend(batch.entries.iter().map_while(|entry| self.shard_of_raw(batch, entry)));
+        let known = shards.len();
+        if known == batch.entries.len() {
+            return Ok(());
+        }
         shards.resize(batch.entries.len(), 0);
         let out = shards.as_mut_ptr();
         let mut place = Place { keys: self, index: 0, line: 0, value: std::ptr::null() };
@@ -171,19 +166,21 @@ impl Keys {
                 pg_sys::error_context_stack = &raw mut callback;
                 let outer = pg_sys::MemoryContextSwitchTo((*keys).memory);
                 let mut whole = true;
-                for (index, entry) in batch.entries.iter().enumerate() {
+                for (index, entry) in batch.entries.iter().enumerate().skip(known) {
+                    if let Some(shard) = (*keys).shard_of_raw(batch, entry) {
+                        *out.add(index) = shard;
+                        continue;
+                    }
                     (*place).index = index;
                     (*place).line = entry.line;
-                    let mut datum = None;
-                    if let Some((start, length)) = entry.value {
-                        let value = batch.bytes.as_ptr().add(start);
-                        (*place).value = value.cast();
-                        datum = Some((*keys).datum(value, length, &mut whole));
-                        if !whole {
-                            break;
-                        }
+                    let Some((start, length)) = entry.value else { continue };
+                    let value = batch.bytes.as_ptr().add(start);
+                    (*place).value = value.cast();
+                    let datum = (*keys).datum(value, length, &mut whole);
+                    if !whole {
+                        break;
                     }
-                    *out.add(index) = (*keys).hasher.shard_within(&(*keys).group, datum).0;
+                    *out.add(index) = (*keys).hasher.shard_within(&(*keys).group, Some(datum)).0;
                 }
                 pg_sys::MemoryContextSwitchTo(outer);
                 pg_sys::error_context_stack = callback.previous;
@@ -205,21 +202,20 @@ impl Keys {
         Err(Refused(why))
     }
 
+    /// The shard of a key, if that can be told from its bytes.
+    fn shard_of_raw(&self, batch: &Batch, entry: &Entry) -> Option<u32> {
+        let Some((start, length)) = entry.value else { return Some(self.group.shard_of_hash(HASH_OF_NULL).0) };
+        let value = batch.bytes.get(start..start + length)?;
+        let key_type = self.key_type?;
+        let hash = if self.binary { key_type.of_binary(value) } else { key_type.of_text(value) };
+        hash.map(|hash| self.group.shard_of_hash(hash).0)
+    }
+
     /// The value, and whether its function took all of it.
     unsafe fn datum(&mut self, value: *const u8, length: usize, whole: &mut bool) -> pg_sys::Datum {
         // SAFETY: a zero follows the value; an ERROR jumps to the caller's boundary.
         unsafe {
             if self.binary {
-                let bytes = std::slice::from_raw_parts(value, length);
-                let number = match self.integer {
-                    Integer::Int2 => bytes.try_into().ok().map(|b| pg_sys::Datum::from(i16::from_be_bytes(b))),
-                    Integer::Int4 => bytes.try_into().ok().map(|b| pg_sys::Datum::from(i32::from_be_bytes(b))),
-                    Integer::Int8 => bytes.try_into().ok().map(|b| pg_sys::Datum::from(i64::from_be_bytes(b))),
-                    Integer::No => None,
-                };
-                if let Some(datum) = number {
-                    return datum;
-                }
                 let mut buffer: pg_sys::StringInfoData = std::mem::zeroed();
                 buffer.data = value.cast_mut().cast();
                 buffer.len = length as i32;
@@ -227,18 +223,6 @@ impl Keys {
                 let datum = raw::ReceiveFunctionCall(&mut self.input, &mut buffer, self.io_param, self.typmod);
                 *whole = buffer.cursor == buffer.len;
                 return datum;
-            }
-            if self.integer != Integer::No
-                && let Some(number) = plain_integer(std::slice::from_raw_parts(value, length))
-            {
-                let datum = match self.integer {
-                    Integer::Int2 => i16::try_from(number).ok().map(pg_sys::Datum::from),
-                    Integer::Int4 => i32::try_from(number).ok().map(pg_sys::Datum::from),
-                    _ => Some(pg_sys::Datum::from(number)),
-                };
-                if let Some(datum) = datum {
-                    return datum;
-                }
             }
             let text = value.cast_mut().cast();
             raw::InputFunctionCall(&mut self.input, text, self.io_param, self.typmod)

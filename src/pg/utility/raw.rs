@@ -102,6 +102,7 @@ unsafe extern "C-unwind" {
     pub fn pq_beginmessage(message: pg_sys::StringInfo, kind: c_char);
     pub fn pq_sendbytes(message: pg_sys::StringInfo, data: *const c_void, length: c_int);
     pub fn pq_endmessage(message: pg_sys::StringInfo);
+    pub fn pq_endmessage_reuse(message: pg_sys::StringInfo);
     pub static PqCommMethods: *const ClientMethods;
 }
 

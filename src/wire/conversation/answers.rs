@@ -6,6 +6,7 @@ use crate::wire::conversation::{Block, Conversation};
 use crate::wire::prepared::Name;
 use crate::wire::protocol_error;
 use crate::wire::report::{Report, Severity, read_report};
+use crate::wire::run::{HEADER, Run, message_length};
 use crate::wire::tag::rows_affected;
 use bytes::{Buf, Bytes};
 use postgres_protocol::message::backend::{
@@ -13,14 +14,13 @@ use postgres_protocol::message::backend::{
 };
 use postgres_protocol::message::frontend;
 
-/// Tag and length of a message.
-const HEADER: usize = 5;
 /// What is received at once and is not longer than this is copied rather than shared.
 const SHORT_ANSWER: usize = 1024;
 
-/// A message that has arrived, with its length.
+/// What has arrived, with its length.
 enum Next {
-    Row(usize),
+    /// Rows: their length together, their number.
+    Rows(usize, usize),
     Completed(usize),
     Plain(usize, Plain),
     Other,
@@ -41,14 +41,14 @@ impl Conversation {
         let shared = self.input.len() > SHORT_ANSWER;
         while let Some(next) = self.next_message()? {
             match next {
-                Next::Row(total) if shared => {
-                    let row = self.input.split_to(total).freeze().slice(HEADER..);
-                    self.accept_row(row);
+                Next::Rows(total, rows) if shared => {
+                    let messages = self.input.split_to(total).freeze();
+                    self.accept_rows(Run::new(messages, rows));
                 }
-                Next::Row(total) => {
-                    let row = Bytes::copy_from_slice(&self.input[HEADER..total]);
+                Next::Rows(total, rows) => {
+                    let messages = Bytes::copy_from_slice(&self.input[..total]);
                     self.input.advance(total);
-                    self.accept_row(row);
+                    self.accept_rows(Run::new(messages, rows));
                 }
                 Next::Plain(total, plain) => {
                     self.input.advance(total);
@@ -85,7 +85,7 @@ impl Conversation {
             return Ok(None);
         }
         Ok(Some(match (tag, self.input.get(HEADER)) {
-            (DATA_ROW_TAG, _) => Next::Row(total),
+            (DATA_ROW_TAG, _) => rows_in(&self.input, total),
             (COMMAND_COMPLETE_TAG, _) => Next::Completed(total),
             (PARSE_COMPLETE_TAG, _) => Next::Plain(total, Plain::Parsed),
             (BIND_COMPLETE_TAG, _) => Next::Plain(total, Plain::Bound),
@@ -100,14 +100,14 @@ impl Conversation {
         Some((self.tasks.get_mut(&unit.owner?)?, unit.kind))
     }
 
-    fn accept_row(&mut self, row: Bytes) {
+    fn accept_rows(&mut self, run: Run) {
         let Some((task, kind)) = self.owner() else { return };
         if let Some(page) = &mut task.page {
-            page.rows += 1;
-            page.bytes += row.len() + 5;
+            page.rows += run.rows();
+            page.bytes += run.messages().len();
         }
         if kind != UnitKind::Prelude && !task.abandoned && task.error.is_none() {
-            task.rows.push_back(row);
+            task.rows.push_back(run);
         }
     }
 
@@ -238,6 +238,20 @@ impl Conversation {
         }
         self.retire(id);
     }
+}
+
+/// The rows at the start of the input, of which the first is `first` bytes long.
+fn rows_in(input: &[u8], first: usize) -> Next {
+    let (mut end, mut rows) = (first, 1);
+    while input.get(end) == Some(&DATA_ROW_TAG)
+        && let Some(total) = message_length(&input[end..])
+        && total >= HEADER
+        && total <= input.len() - end
+    {
+        end += total;
+        rows += 1;
+    }
+    Next::Rows(end, rows)
 }
 
 /// The tag in the body of a CommandComplete.

@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::wire::conversation::TaskId;
-use bytes::Bytes;
+use crate::wire::run::Run;
 use std::collections::VecDeque;
 
 /// Rows of the first page, when nothing is known of their width.
@@ -17,8 +17,8 @@ pub(super) const PAGE_GROWTH: usize = 16;
 /// One thing asked of the node and what has come of it so far.
 #[derive(Debug, Default)]
 pub struct Task {
-    /// Rows (the bodies of their `DataRow`s) that have arrived and nobody has taken.
-    pub rows: VecDeque<Bytes>,
+    /// Rows that have arrived and nobody has taken; no run is empty.
+    pub rows: VecDeque<Run>,
     /// The tag of each finished statement of a simple query.
     pub tags: Vec<String>,
     /// The rows touched by all its statements.

@@ -34,7 +34,7 @@ fn texts(talk: &mut Conversation, id: TaskId) -> Vec<String> {
     let mut rows = VecDeque::new();
     talk.take_rows(id, &mut rows);
     let text = |row| String::from_utf8_lossy(Row::parse(row).unwrap().get(0).unwrap()).into_owned();
-    rows.into_iter().map(text).collect()
+    rows.into_iter().flat_map(|mut run: Run| std::iter::from_fn(move || run.pop())).map(text).collect()
 }
 
 const SELECT: Statement<'_> =

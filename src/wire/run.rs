@@ -1,0 +1,107 @@
+//! Rows that arrived together: whole `DataRow` messages, one behind the other as they came over the wire.
+//!
+//! ```text
+//! D length body | D length body | D length body      one piece of memory, cut only where somebody wants a single row
+//! ```
+//!
+//! A run shares the memory of the block that was read from the socket. Who sends rows on sends the whole run; who decodes
+//! them takes one body after the other.
+
+use bytes::{Buf, Bytes};
+
+/// Tag and length of a message.
+pub const HEADER: usize = 5;
+
+/// One or more rows; see the module's text.
+#[derive(Clone, Debug)]
+pub struct Run {
+    messages: Bytes,
+    rows: usize,
+}
+
+impl Run {
+    /// `messages` are `rows` whole messages.
+    pub fn new(messages: Bytes, rows: usize) -> Run {
+        Run { messages, rows }
+    }
+
+    /// The number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// The messages as they came.
+    pub fn messages(&self) -> &[u8] {
+        &self.messages
+    }
+
+    /// Takes the body of the first row off.
+    pub fn pop(&mut self) -> Option<Bytes> {
+        let total = self.first()?;
+        let mut row = self.messages.split_to(total);
+        row.advance(HEADER);
+        self.rows = self.rows.saturating_sub(1);
+        Some(row)
+    }
+
+    /// Takes the first rows off, at most so many.
+    pub fn take(&mut self, most: usize) -> Run {
+        if most >= self.rows {
+            return std::mem::replace(self, Run::new(Bytes::new(), 0));
+        }
+        let end: usize = self.bodies().take(most).map(|body| HEADER + body.len()).sum();
+        let taken = Run::new(self.messages.split_to(end), most);
+        self.rows -= most;
+        taken
+    }
+
+    /// The rows' bodies.
+    pub fn bodies(&self) -> impl Iterator<Item = &[u8]> {
+        let mut rest = self.messages();
+        std::iter::from_fn(move || {
+            let total = message_length(rest)?;
+            let (message, behind) = rest.split_at_checked(total)?;
+            rest = behind;
+            message.get(HEADER..)
+        })
+    }
+
+    fn first(&self) -> Option<usize> {
+        message_length(&self.messages).filter(|total| (HEADER..=self.messages.len()).contains(total))
+    }
+}
+
+/// The length of the message at the start, with its tag.
+pub fn message_length(input: &[u8]) -> Option<usize> {
+    let [_, length @ ..] = input.first_chunk::<HEADER>()?;
+    Some(u32::from_be_bytes(*length) as usize + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(bodies: &[&[u8]]) -> Run {
+        let mut messages = Vec::new();
+        for body in bodies {
+            messages.push(b'D');
+            messages.extend((body.len() as u32 + 4).to_be_bytes());
+            messages.extend(*body);
+        }
+        Run::new(messages.into(), bodies.len())
+    }
+
+    #[test]
+    fn rows_are_taken_one_by_one_or_together() {
+        let mut rows = run(&[b"a", b"", b"ccc", b"dd"]);
+        assert_eq!(rows.bodies().collect::<Vec<_>>(), [&b"a"[..], b"", b"ccc", b"dd"]);
+        assert_eq!(rows.pop().unwrap(), &b"a"[..]);
+        let two = rows.take(2);
+        assert_eq!((two.rows(), two.bodies().collect::<Vec<_>>()), (2, vec![&b""[..], b"ccc"]));
+        assert_eq!(rows.rows(), 1);
+        let rest = rows.take(10);
+        assert_eq!((rest.rows(), rest.messages()), (1, &b"D\0\0\0\x06dd"[..]));
+        assert_eq!(rows.rows(), 0);
+        assert!(rows.pop().is_none());
+    }
+}
