@@ -111,15 +111,44 @@ pub fn catalog_oid(name: &CStr) -> pg_sys::Oid {
 }
 
 /// Calls `row` with the values of each row of a catalog table, under a catalog snapshot.
-pub unsafe fn scan_catalog(relid: pg_sys::Oid, mut row: impl FnMut(&[Option<pg_sys::Datum>])) {
+pub unsafe fn scan_catalog(relid: pg_sys::Oid, row: impl FnMut(&[Option<pg_sys::Datum>])) {
+    // SAFETY: as the caller says.
+    unsafe { scan_where(relid, pg_sys::InvalidOid, &mut [], row) }
+}
+
+/// As [`scan_catalog`] for the rows that have an OID in a column, the first one of an index.
+pub unsafe fn scan_index(
+    relid: pg_sys::Oid,
+    index: pg_sys::Oid,
+    column: i16,
+    value: pg_sys::Oid,
+    row: impl FnMut(&[Option<pg_sys::Datum>]),
+) {
+    // SAFETY: as the caller says; a key is filled in by Postgres.
+    unsafe {
+        let mut key: pg_sys::ScanKeyData = std::mem::zeroed();
+        let equal = pg_sys::BTEqualStrategyNumber as pg_sys::StrategyNumber;
+        let function = pg_sys::Oid::from(pg_sys::F_OIDEQ);
+        pg_sys::ScanKeyInit(&mut key, column, equal, function, pg_sys::Datum::from(value));
+        scan_where(relid, index, &mut [key], row);
+    }
+}
+
+unsafe fn scan_where(
+    relid: pg_sys::Oid,
+    index: pg_sys::Oid,
+    keys: &mut [pg_sys::ScanKeyData],
+    mut row: impl FnMut(&[Option<pg_sys::Datum>]),
+) {
     // SAFETY: the arrays have natts elements; values are read before the next row is fetched.
     unsafe {
         let rel = pg_sys::table_open(relid, pg_sys::AccessShareLock as _);
         let natts = (*(*rel).rd_att).natts as usize;
         let mut values = vec![pg_sys::Datum::from(0); natts];
         let mut nulls = vec![false; natts];
-        let scan =
-            pg_sys::systable_beginscan(rel, pg_sys::InvalidOid, false, std::ptr::null_mut(), 0, std::ptr::null_mut());
+        let uses_index = index != pg_sys::InvalidOid;
+        let (count, keys) = (keys.len() as i32, keys.as_mut_ptr());
+        let scan = pg_sys::systable_beginscan(rel, index, uses_index, std::ptr::null_mut(), count, keys);
         loop {
             let tuple = pg_sys::systable_getnext(scan);
             if tuple.is_null() {

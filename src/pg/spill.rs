@@ -11,8 +11,10 @@
 
 use crate::pg::guard::boundary;
 use pgrx::pg_sys;
+use std::panic::{catch_unwind, resume_unwind};
 
 /// A file that its maker writes to its end, then reads.
+#[derive(Debug)]
 pub struct Spill(*mut pg_sys::BufFile);
 
 impl Spill {
@@ -20,6 +22,20 @@ impl Spill {
     pub fn create() -> Spill {
         // SAFETY: the closure owns nothing.
         Spill(unsafe { boundary(|| pg_sys::BufFileCreateTemp(false)) })
+    }
+
+    /// Lives until the transaction ends, whatever ends before; it has to be closed if it commits.
+    pub fn create_for_transaction() -> Spill {
+        // SAFETY: the owner is there as long as the transaction; both variables are put back, by an ERROR's way too.
+        unsafe {
+            let owner = pg_sys::CurrentResourceOwner;
+            let memory = pg_sys::MemoryContextSwitchTo(pg_sys::TopTransactionContext);
+            pg_sys::CurrentResourceOwner = pg_sys::TopTransactionResourceOwner;
+            let created = catch_unwind(Spill::create);
+            pg_sys::CurrentResourceOwner = owner;
+            pg_sys::MemoryContextSwitchTo(memory);
+            created.unwrap_or_else(|payload| resume_unwind(payload))
+        }
     }
 
     pub fn write(&mut self, bytes: &[u8]) {

@@ -9,6 +9,7 @@ use crate::catalog::NodeId;
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::guard::guarded;
 use crate::pg::maintenance::long_wait::Watch;
+use crate::pg::session::aside;
 use crate::pg::session::command::{collect, is_finished};
 use crate::pg::session::registry::{
     Key, Running, Session, end_constraints_level, is_serializable, key_of, no_constraints, pump, wait_for,
@@ -49,10 +50,12 @@ unsafe extern "C-unwind" fn transaction_ends(event: pg_sys::XactEvent::Type, _ar
     guarded(|| match event {
         pg_sys::XactEvent::XACT_EVENT_PRE_COMMIT => {
             pending::flush()?;
+            aside::before_commit();
             before_commit()
         }
         pg_sys::XactEvent::XACT_EVENT_PRE_PREPARE => {
             pending::flush()?;
+            aside::before_commit();
             refuse_prepare()
         }
         pg_sys::XactEvent::XACT_EVENT_COMMIT => {
@@ -62,6 +65,7 @@ unsafe extern "C-unwind" fn transaction_ends(event: pg_sys::XactEvent::Type, _ar
         }
         pg_sys::XactEvent::XACT_EVENT_ABORT => {
             pending::transaction_ended();
+            aside::transaction_ended();
             without_error(after_abort);
             Ok(())
         }

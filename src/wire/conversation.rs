@@ -162,8 +162,17 @@ impl Conversation {
     /// The rows of a task that have arrived, in exchange for an empty queue.
     pub fn take_rows(&mut self, id: TaskId, empty: &mut VecDeque<Run>) {
         if let Some(task) = self.tasks.get_mut(&id) {
-            std::mem::swap(&mut task.rows, empty);
+            task.swap_rows(empty);
         }
+    }
+
+    /// The task whose rows have to go elsewhere, because all that have arrived and nobody has taken need more than
+    /// `limit` bytes: the one with the most. What came with one look at the socket stays, and what commands
+    /// collect is theirs.
+    pub fn overfull(&self, limit: usize) -> Option<TaskId> {
+        let held: usize = self.tasks.values().map(|task| task.held).sum();
+        let streamed = self.tasks.iter().filter(|(_, task)| task.streamed && task.rows.len() > 1);
+        streamed.max_by_key(|(_, task)| task.held).filter(|_| held > limit).map(|(id, _)| *id)
     }
 
     /// Takes a finished task out.
@@ -243,8 +252,9 @@ impl Conversation {
             false => Kept::Prepares(hash),
         });
         self.push_unit(Some(id), UnitKind::Portal, kept);
-        if let (Fetch::Pages, Some(task)) = (fetch, self.tasks.get_mut(&id)) {
-            task.page = Some(Page { portal, size, rows: 0, bytes: 0 });
+        if let Some(task) = self.tasks.get_mut(&id) {
+            task.streamed = true;
+            task.page = (fetch == Fetch::Pages).then_some(Page { portal, size, rows: 0, bytes: 0 });
         }
         Ok(id)
     }
@@ -321,7 +331,7 @@ impl Conversation {
     pub fn abandon(&mut self, id: TaskId) {
         if let Some(task) = self.tasks.get_mut(&id) {
             task.abandoned = true;
-            task.rows.clear();
+            task.drop_rows();
             self.retire(id);
         }
     }

@@ -7,7 +7,7 @@
 //! A run shares the memory of the block that was read from the socket. Who sends rows on sends the whole run; who decodes
 //! them takes one body after the other.
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 
 /// Tag and length of a message.
 pub const HEADER: usize = 5;
@@ -23,6 +23,16 @@ impl Run {
     /// `messages` are `rows` whole messages.
     pub fn new(messages: Bytes, rows: usize) -> Run {
         Run { messages, rows }
+    }
+
+    /// Takes the rows that are whole off what was read; `None` if there is none.
+    pub fn split_from(input: &mut BytesMut) -> Option<Run> {
+        let (mut end, mut rows) = (0, 0);
+        while let Some(total) = message_length(&input[end..]).filter(|total| *total <= input.len() - end) {
+            end += total;
+            rows += 1;
+        }
+        (rows > 0).then(|| Run::new(input.split_to(end).freeze(), rows))
     }
 
     /// The number of rows.
@@ -103,5 +113,18 @@ mod tests {
         assert_eq!((rest.rows(), rest.messages()), (1, &b"D\0\0\0\x06dd"[..]));
         assert_eq!(rows.rows(), 0);
         assert!(rows.pop().is_none());
+    }
+
+    #[test]
+    fn rows_are_taken_off_what_was_read_whole() {
+        let all = run(&[b"one", b"", b"three"]);
+        let mut input = BytesMut::from(all.messages());
+        let last = input.split_off(input.len() - 1);
+        let two = Run::split_from(&mut input).unwrap();
+        assert_eq!((two.rows(), two.bodies().collect::<Vec<_>>()), (2, vec![&b"one"[..], b""]));
+        assert!(Run::split_from(&mut input).is_none());
+        input.unsplit(last);
+        assert_eq!(Run::split_from(&mut input).unwrap().pop().unwrap(), &b"three"[..]);
+        assert!(input.is_empty());
     }
 }

@@ -210,3 +210,27 @@ fn nobody_gets_a_connection_of_another_user() {
         here.batch_execute("RESET ROLE").unwrap();
     }
 }
+
+#[test]
+fn a_new_session_runs_no_statements_but_its_own() {
+    let cluster = start(2, "");
+    cluster
+        .client()
+        .batch_execute(
+            "CREATE TABLE known (id int8 PRIMARY KEY, v int4 CHECK (v > 0));
+             SELECT sharding.distribute_table('known', 'id');
+             INSERT INTO known SELECT i, i FROM generate_series(1, 10) i",
+        )
+        .unwrap();
+    let mut new = cluster.client();
+    new.batch_execute("LOAD 'auto_explain'; SET auto_explain.log_nested_statements = on").unwrap();
+    new.batch_execute("SET auto_explain.log_min_duration = 0").unwrap();
+    let work =
+        ["SELECT v FROM known WHERE id = 1", "UPDATE known SET v = 2 WHERE id = 1", "SELECT count(*) FROM known"];
+    for sql in work {
+        new.batch_execute(sql).unwrap();
+    }
+    let log = cluster.coordinator().log();
+    let executed: Vec<&str> = log.lines().filter_map(|line| line.trim().strip_prefix("Query Text: ")).collect();
+    assert_eq!(executed, work, "{log}");
+}

@@ -15,9 +15,9 @@ use crate::pg::modify::run::{Action, Assignment, Modify};
 use crate::pg::modify::{self, CONFLICT_COLUMN};
 use crate::pg::tree::{self, items};
 use crate::pg::{catalog_cache, finish, tuple};
+use crate::plan::touched::Touched;
 use crate::plan::write::TargetColumn;
 use pgrx::pg_sys;
-use std::collections::HashSet;
 use std::ffi::CStr;
 use std::ptr;
 
@@ -122,7 +122,7 @@ impl Modify {
                 clause_states: Vec::new(),
                 changes: Vec::new(),
                 bytes: 0,
-                touched: HashSet::new(),
+                touched: Touched::default(),
                 rows: pg_sys::AllocSetContextCreateExtended(
                     (*estate).es_query_cxt,
                     c"sharding changes".as_ptr(),

@@ -15,9 +15,9 @@ use crate::pg::session::Param;
 
 use crate::pg::modify::compat;
 use crate::pg::{slot, tuple};
+use crate::plan::touched::Touched;
 use crate::plan::write::TargetColumn;
 use pgrx::pg_sys;
-use std::collections::HashSet;
 use std::ptr;
 use std::rc::Rc;
 
@@ -94,7 +94,7 @@ pub struct Modify {
     pub(super) clause_states: Vec<(*mut pg_sys::ExprState, Codec)>,
     pub(super) changes: Vec<Change>,
     pub(super) bytes: usize,
-    pub(super) touched: HashSet<(ShardIndex, [u8; 6])>,
+    pub(super) touched: Touched,
     pub(super) rows: pg_sys::MemoryContext,
     pub(super) store: *mut pg_sys::Tuplestorestate,
     pub(super) done: bool,
@@ -170,7 +170,7 @@ impl Modify {
                 }
                 pg_sys::CmdType::CMD_UPDATE => {
                     let Some((shard, ctid)) = self.identity(source)? else { return Ok(()) };
-                    if !self.touched.insert((shard, ctid)) {
+                    if !self.touched.insert(shard, ctid) {
                         return Ok(()); // several source rows match: the first one counts
                     }
                     (*econtext).ecxt_scantuple = self.old_slot;
@@ -180,7 +180,7 @@ impl Modify {
                 }
                 pg_sys::CmdType::CMD_DELETE => {
                     let Some((shard, ctid)) = self.identity(source)? else { return Ok(()) };
-                    if self.touched.insert((shard, ctid)) {
+                    if self.touched.insert(shard, ctid) {
                         self.change(Operation::Delete, shard, ctid, Vec::new(), source, false);
                     }
                     Ok(())
@@ -217,7 +217,7 @@ impl Modify {
                             let kind = compat::merge_check_kind(command);
                             boundary(|| pg_sys::ExecWithCheckOptions(kind, result, old, estate));
                         }
-                        if !self.touched.insert((shard, ctid)) {
+                        if !self.touched.insert(shard, ctid) {
                             return Err(Error::new(
                                 sqlstate::CARDINALITY_VIOLATION,
                                 "MERGE command cannot affect row a second time",

@@ -42,6 +42,7 @@ pub mod settings;
 pub mod shared;
 pub mod taint;
 pub mod upkeep;
+mod users_code;
 pub mod warm;
 pub mod worker;
 

@@ -11,10 +11,12 @@
 //! is so by chance, a connection is reset for nothing.
 
 use crate::catalog::{ClusterMap, Spread, TableId};
-use crate::pg::{catalog_cache, spi};
+use crate::pg::catalog_cache;
+use crate::pg::pool::users_code;
 use pgrx::pg_sys;
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
+use std::ffi::CStr;
 use std::rc::Rc;
 
 /// What is sent to a node.
@@ -31,9 +33,9 @@ struct Known {
     map: Option<Rc<ClusterMap>>,
     /// Tables whose change makes this void.
     tables: HashSet<u32>,
-    /// Parts of names: of tables with code that runs with a write, and with a read.
-    on_write: Vec<String>,
-    on_read: Vec<String>,
+    /// Parts of names: of tables with code that runs with a write, and with a read. `None`: nobody has asked yet.
+    on_write: Option<Vec<String>>,
+    on_read: Option<Vec<String>>,
 }
 
 thread_local! {
@@ -63,78 +65,49 @@ pub fn taints(work: Work, writes: bool) -> bool {
     let Some(map) = catalog_cache::cluster() else { return true };
     let current = VALID.get() && KNOWN.with_borrow(|known| known.map.as_ref().is_some_and(|m| Rc::ptr_eq(m, &map)));
     if !current {
+        let tables = map.tables.keys().map(|table| table.0).collect();
+        KNOWN.set(Known { map: Some(map.clone()), tables, on_write: None, on_read: None });
+    }
+    let found = KNOWN.with_borrow(|known| {
+        let pieces = if writes { &known.on_write } else { &known.on_read };
+        pieces.as_ref().map(|pieces| contains_any(sql, pieces))
+    });
+    found.unwrap_or_else(|| {
         // Set first: what changes while the catalog is read makes it void again.
         VALID.set(true);
-        KNOWN.with_borrow_mut(|known| known.tables = map.tables.keys().map(|table| table.0).collect());
-        let (on_write, on_read) = tables_with_code(&map);
-        KNOWN.with_borrow_mut(|known| {
-            known.map = Some(map);
-            known.on_write = on_write;
-            known.on_read = on_read;
-        });
-    }
-    KNOWN.with_borrow(|known| {
-        let names = if writes { &known.on_write } else { &known.on_read };
-        names.iter().any(|name| sql.contains(name.as_str()))
+        let pieces = pieces(&map, if writes { users_code::with_any(&map) } else { users_code::with_policies(&map) });
+        let found = contains_any(sql, &pieces);
+        KNOWN.with_borrow_mut(|known| *(if writes { &mut known.on_write } else { &mut known.on_read }) = Some(pieces));
+        found
     })
 }
 
-/// The names of the tables with code that runs with a write, and with a read.
-fn tables_with_code(map: &ClusterMap) -> (Vec<String>, Vec<String>) {
-    let list = |tables: Vec<&TableId>| {
-        let oids: Vec<String> = tables.into_iter().map(|table| table.0.to_string()).collect();
-        format!("'{{{}}}'::pg_catalog.oid[]", oids.join(","))
-    };
-    if map.tables.is_empty() {
-        return (Vec::new(), Vec::new());
-    }
-    let all = list(map.tables.keys().collect());
-    // Triggers of reference tables do not exist on nodes.
-    let distributed = list(map.tables.keys().filter(|table| map.distribution(**table).is_some()).collect());
-    let depends = |class: &str, object: &str| {
-        format!(
-            "EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.{class}'::pg_catalog.regclass \
-             AND d.objid = {object} AND d.refclassid IN ('pg_catalog.pg_proc'::pg_catalog.regclass, \
-             'pg_catalog.pg_operator'::pg_catalog.regclass, 'pg_catalog.pg_opclass'::pg_catalog.regclass))"
-        )
-    };
-    // Built-in functions are not in pg_depend; types of users below FirstNormalObjectId do not exist.
-    let sql = format!(
-        "WITH RECURSIVE code(oid) AS (
-           SELECT tgrelid FROM pg_catalog.pg_trigger WHERE NOT tgisinternal AND tgrelid = ANY ({distributed})
-           UNION SELECT polrelid FROM pg_catalog.pg_policy WHERE polrelid = ANY ({all})
-           UNION SELECT c.conrelid FROM pg_catalog.pg_constraint c
-             WHERE c.conrelid = ANY ({all}) AND {}
-           UNION SELECT a.adrelid FROM pg_catalog.pg_attrdef a
-             WHERE a.adrelid = ANY ({all}) AND {}
-           UNION SELECT i.indrelid FROM pg_catalog.pg_index i
-             WHERE i.indrelid = ANY ({all}) AND {}
-           UNION SELECT a.attrelid FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
-             WHERE a.attrelid = ANY ({all}) AND a.attnum > 0 AND t.oid >= 16384 AND t.typtype <> 'e'
-           UNION SELECT c.confrelid FROM code JOIN pg_catalog.pg_constraint c
-             ON c.conrelid = code.oid AND c.contype = 'f'
-         )
-         SELECT code.oid, r.relname,
-                CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_policy p WHERE p.polrelid = code.oid) THEN 'read' END
-         FROM code JOIN pg_catalog.pg_class r ON r.oid = code.oid WHERE code.oid = ANY ({all})",
-        depends("pg_constraint", "c.oid"),
-        depends("pg_attrdef", "a.oid"),
-        depends("pg_class", "i.indexrelid"),
-    );
-    let (mut on_write, mut on_read) = (Vec::new(), Vec::new());
-    for row in spi::read_now(&sql) {
-        let [Some(oid), Some(name), reads] = &row[..] else { continue };
-        let mut names = vec![longest_piece(name)];
-        let table = oid.parse().ok().and_then(|oid| map.tables.get(&TableId(oid)));
-        if let Some(Spread::Distributed { shard_prefix, .. }) = table.map(|table| &table.spread) {
-            names.push(longest_piece(shard_prefix));
+fn contains_any(sql: &str, pieces: &[String]) -> bool {
+    pieces.iter().any(|piece| sql.contains(piece.as_str()))
+}
+
+/// What is looked for in the text of a statement that concerns one of these tables.
+fn pieces(map: &ClusterMap, tables: users_code::Tables) -> Vec<String> {
+    let mut pieces = Vec::new();
+    for table in tables {
+        if let Some(name) = relation_name(table) {
+            pieces.push(longest_piece(&name));
         }
-        if reads.is_some() {
-            on_read.extend(names.iter().cloned());
+        if let Some(Spread::Distributed { shard_prefix, .. }) =
+            map.tables.get(&TableId(table)).map(|table| &table.spread)
+        {
+            pieces.push(longest_piece(shard_prefix));
         }
-        on_write.extend(names);
     }
-    (on_write, on_read)
+    pieces
+}
+
+fn relation_name(table: u32) -> Option<String> {
+    // SAFETY: null for a relation that is gone, else a palloc'd string.
+    unsafe {
+        let name = pg_sys::get_rel_name(pg_sys::Oid::from(table));
+        (!name.is_null()).then(|| CStr::from_ptr(name).to_string_lossy().into_owned())
+    }
 }
 
 /// A part of a name that is in a statement however the name is quoted there.

@@ -15,11 +15,13 @@
 //! - [`command`]: whole commands, waited for on all nodes together
 //! - [`copy`]: COPY with data that come piece by piece
 //! - [`stream`]: statements whose rows come one by one
+//! - [`aside`]: rows that arrive before they are wanted
 //! - [`outcome`]: statements that commit by themselves
 //! - [`settle`]: bringing connections to rest after a cancel, within a bound
 //!
 //! Commit and rollback are in `pg::transaction`.
 
+pub mod aside;
 pub mod command;
 pub mod copy;
 pub mod leases;

@@ -14,6 +14,7 @@ use crate::pg::endpoint::{Mapped, mapped};
 use crate::pg::maintenance;
 use crate::pg::pool::lease;
 use crate::pg::pool::taint::{self, Work};
+use crate::pg::session::aside;
 use crate::pg::session::leases::connect;
 use crate::pg::settings::Settings;
 use crate::pg::socket::LONGEST_WAIT;
@@ -377,6 +378,11 @@ impl Session {
         self.exchange(Connection::pump, notices)
     }
 
+    /// Whether more rows wait here than may, if so many connections have some.
+    fn is_overfull(&self, connections: usize) -> bool {
+        self.connection.as_ref().is_some_and(|c| c.talk.overfull(aside::limit(connections)).is_some())
+    }
+
     fn exchange(&mut self, exchange: fn(&mut Connection) -> Result<bool>, notices: &mut Vec<Report>) -> bool {
         let Some(connection) = &mut self.connection else { return false };
         match exchange(connection) {
@@ -441,15 +447,22 @@ pub fn pump(keys: &[Key]) -> bool {
 
 fn exchange(keys: &[Key], exchange: fn(&mut Connection) -> Result<bool>) -> bool {
     let mut notices = Vec::new();
-    let received = with_sessions(|sessions| {
-        let mut received = false;
+    let (received, overfull) = with_sessions(|sessions| {
+        let (mut received, mut overfull) = (false, false);
+        let connections = sessions.len();
         for key in keys {
-            if let Some(session) = sessions.get_mut(key) {
-                received |= session.exchange(exchange, &mut notices);
+            if let Some(session) = sessions.get_mut(key)
+                && session.exchange(exchange, &mut notices)
+            {
+                received = true;
+                overfull |= session.is_overfull(connections);
             }
         }
-        received
+        (received, overfull)
     });
+    if overfull {
+        aside::make_room(keys);
+    }
     for notice in notices {
         match notice.severity {
             Severity::Notice => report::notice(&notice.error),

@@ -2,13 +2,14 @@
 
 use crate::catalog::NodeId;
 use crate::error::{Error, Result, sqlstate};
+use crate::pg::guard::caught;
 use crate::pg::maintenance::long_wait::Watch;
 use crate::pg::pool::taint::Work;
-use crate::pg::session::outcome;
 use crate::pg::session::registry::{
     Access, Key, Running, Session, join, pump, send, start, try_with_sessions, wait_for, with_sessions,
 };
 use crate::pg::session::settle::{self, CANCEL_BOUND};
+use crate::pg::session::{aside, outcome};
 use crate::pg::wait::{Patience, Woken, check_interrupts, is_cancel_pending};
 use crate::wire::conversation::Task;
 use crate::wire::report::on_node;
@@ -73,11 +74,14 @@ impl Stream {
         let mut watch = Watch::default();
         let mut deadlock = None;
         while !self.look(Task::is_answered).map_err(|error| self.unknown_outcome(error))? {
-            if !std::mem::take(&mut self.fresh) && pump(&keys) {
+            // There may be no room for all the rows that come: then what has happened is not known either.
+            let pumped = |fresh: bool| caught(|| Ok(!fresh && pump(&keys)));
+            if pumped(std::mem::take(&mut self.fresh)).map_err(|error| self.unknown_outcome(error))? {
                 continue;
             }
             let until = deadline.or_else(|| watch.until());
-            let woken = wait_for(&keys, Patience { deadline: until, interruptible: false });
+            let patience = Patience { deadline: until, interruptible: false };
+            let woken = caught(|| Ok(wait_for(&keys, patience))).map_err(|error| self.unknown_outcome(error))?;
             if deadline.is_none() {
                 deadlock = watch.verdict();
                 if deadlock.is_some() || is_cancel_pending() {
@@ -153,7 +157,7 @@ impl Stream {
 
     /// Whether [`Stream::next`] would not wait.
     pub fn ready(&self) -> bool {
-        self.ended || !self.rows.is_empty() || self.look(Task::is_ready).unwrap_or(true)
+        self.ended || !self.rows.is_empty() || aside::has(&self.running) || self.look(Task::is_ready).unwrap_or(true)
     }
 
     /// The rows touched, from the command tag; known at the end.
@@ -196,6 +200,10 @@ impl Stream {
             return Ok(Next::End);
         }
         let running = self.running;
+        aside::read(&running, &mut self.rows)?;
+        if !self.rows.is_empty() {
+            return Ok(Next::Rows);
+        }
         let mut asked = false;
         let next = with_sessions(|sessions| {
             let session = sessions.get_mut(&running.key).ok_or_else(over)?;
@@ -253,6 +261,7 @@ impl Drop for Stream {
             return;
         }
         let running = self.running;
+        aside::leave(&running);
         try_with_sessions(|sessions| {
             if let Some(session) = sessions.get_mut(&running.key)
                 && let Ok(talk) = session.talk(running.serial)

@@ -107,7 +107,7 @@ impl Conversation {
             page.bytes += run.messages().len();
         }
         if kind != UnitKind::Prelude && !task.abandoned && task.error.is_none() {
-            task.rows.push_back(run);
+            task.keep(run);
         }
     }
 
@@ -190,7 +190,7 @@ impl Conversation {
         match self.owner() {
             Some((task, _)) => {
                 task.error.get_or_insert(report.error);
-                task.rows.clear();
+                task.drop_rows();
             }
             None if asked => {
                 self.stray.get_or_insert(report.error);

@@ -37,7 +37,14 @@ pub struct Task {
     pub(super) copies: bool,
     pub(super) units: u32,
     pub(super) page: Option<Page>,
+    /// Its rows are taken as they come, not all at its end.
+    pub(super) streamed: bool,
+    /// What the rows that nobody has taken need, in bytes.
+    pub(super) held: usize,
 }
+
+/// What rows that wait need beside their bytes.
+const RUN_OVERHEAD: usize = size_of::<Run>() + 16;
 
 /// How far a result that is fetched in pages has come.
 #[derive(Debug)]
@@ -62,6 +69,23 @@ impl Task {
     /// Whether the next row has to be asked for with [`next_page`](super::Conversation::next_page).
     pub fn wants_page(&self) -> bool {
         self.suspended && self.units == 0 && self.rows.is_empty() && self.error.is_none()
+    }
+
+    /// Takes rows that have arrived.
+    pub(super) fn keep(&mut self, run: Run) {
+        self.held += run.messages().len() + RUN_OVERHEAD;
+        self.rows.push_back(run);
+    }
+
+    /// Takes out all rows, in exchange for an empty queue.
+    pub(super) fn swap_rows(&mut self, empty: &mut VecDeque<Run>) {
+        self.held = 0;
+        std::mem::swap(&mut self.rows, empty);
+    }
+
+    pub(super) fn drop_rows(&mut self) {
+        self.held = 0;
+        self.rows = VecDeque::new();
     }
 
     /// Whether a row, the end or an error is here.

@@ -273,3 +273,24 @@ fn sql_that_cannot_be_sent_leaves_no_trace() {
     assert!(talk.is_quiet());
     assert!(!talk.has_output());
 }
+
+#[test]
+fn rows_that_nobody_takes_are_found_where_most_of_them_are() {
+    let mut talk = Conversation::new();
+    let command = talk.query("", "SELECT").unwrap();
+    let a = talk.statement("", &SELECT, Fetch::All).unwrap();
+    let b = talk.statement("", &SELECT, Fetch::All).unwrap();
+    let wide = "x".repeat(1000);
+    talk.receive(&[row(&wide), row(&wide), row(&wide), complete("SELECT 3"), ready(b'I')].concat()).unwrap();
+    assert_eq!(talk.overfull(500), None, "a command keeps what it collects: {command:?}");
+    talk.receive(&row(&wide)).unwrap();
+    assert_eq!(talk.overfull(500), None, "what came together stays");
+    talk.receive(&[row(&wide), complete("SELECT 2"), ready(b'I'), row("y")].concat()).unwrap();
+    talk.receive(&row("z")).unwrap();
+    assert_eq!(talk.overfull(100_000), None);
+    assert_eq!(talk.overfull(500), Some(a));
+    assert_eq!(texts(&mut talk, a), [wide.as_str(), wide.as_str()]);
+    assert_eq!(talk.overfull(500), Some(b), "what the command holds counts");
+    talk.abandon(b);
+    assert_eq!(talk.overfull(0), None);
+}
