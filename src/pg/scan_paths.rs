@@ -25,7 +25,7 @@ pub const ROW_COST: f64 = 0.1;
 pub unsafe fn add(root: *mut pg_sys::PlannerInfo, rel: *mut pg_sys::RelOptInfo, table: TableId) {
     // SAFETY: called by the planner with its own structures.
     unsafe {
-        let local = local_filters(root, rel);
+        let local = local_filters(root, rel, items((*rel).baserestrictinfo));
         let whole = STATEMENT_COST + (*rel).tuples * pg_sys::cpu_tuple_cost + local.cost((*rel).rows);
         let lateral = (*rel).lateral_relids;
         let path = compat::create_foreignscan_path(root, rel, (*rel).rows, STATEMENT_COST, whole, lateral);
@@ -47,6 +47,9 @@ pub unsafe fn add(root: *mut pg_sys::PlannerInfo, rel: *mut pg_sys::RelOptInfo, 
                 offered.push(outer);
                 let info = pg_sys::get_baserel_parampathinfo(root, rel, outer);
                 let rows = (*info).ppi_rows;
+                let mut filters: Vec<*mut pg_sys::RestrictInfo> = items((*rel).baserestrictinfo);
+                filters.extend(items::<pg_sys::RestrictInfo>((*info).ppi_clauses));
+                let local = local_filters(root, rel, filters);
                 let total = startup + rows * pg_sys::cpu_tuple_cost + local.cost(rows);
                 let path = compat::create_foreignscan_path(root, rel, rows, startup, total, outer);
                 pg_sys::add_path(rel, path.cast());
@@ -69,13 +72,14 @@ impl LocalFilters {
     }
 }
 
-unsafe fn local_filters(root: *mut pg_sys::PlannerInfo, rel: *mut pg_sys::RelOptInfo) -> LocalFilters {
+unsafe fn local_filters(
+    root: *mut pg_sys::PlannerInfo,
+    rel: *mut pg_sys::RelOptInfo,
+    filters: Vec<*mut pg_sys::RestrictInfo>,
+) -> LocalFilters {
     // SAFETY: reads the planner's structures; the list is new.
     unsafe {
-        let filters = items::<pg_sys::RestrictInfo>((*rel).baserestrictinfo)
-            .into_iter()
-            .filter(|info| pg_sys::contain_subplans((**info).clause.cast()));
-        let filters = list_of(filters);
+        let filters = list_of(filters.into_iter().filter(|info| pg_sys::contain_subplans((**info).clause.cast())));
         if filters.is_null() {
             return LocalFilters { startup: 0.0, per_row: 0.0, selectivity: 1.0 };
         }

@@ -51,7 +51,7 @@ pub unsafe fn all(query: *mut pg_sys::Query, map: &ClusterMap) -> bool {
             Visit::Deeper
         });
         // What is below comes later in the list, and goes into what is copied of the query around it.
-        queries.into_iter().rev().fold(false, |any, q| within(q, map) || any)
+        queries.into_iter().rev().filter(|q| within(*q, map)).count() > 0
     }
 }
 
