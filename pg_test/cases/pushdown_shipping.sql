@@ -129,6 +129,46 @@ SELECT count(*) FROM items i JOIN docs d ON d.item_id = i.k WHERE i.price > (SEL
 SELECT count(*) FROM items i JOIN docs d ON d.item_id = i.k AND i.tstz < now();
 SELECT count(*) > 0 FROM items i JOIN docs d ON d.item_id = i.k AND random() < 2;
 
+-- Subqueries for each row that are joined instead, with what the filters of a table around say of their groups.
+SELECT seq FROM events e WHERE e.amount > (SELECT avg(i.price) FROM items i WHERE i.k = e.item_id);
+SELECT seq FROM events e WHERE e.amount > (SELECT 0.5 * max(i.price) - 1 FROM items i WHERE i.k = e.item_id) AND e.seq < 90;
+SELECT id FROM items i WHERE i.price >= (SELECT max(j.price) FROM items j WHERE j.k = i.k);
+SELECT id FROM items i WHERE i.price >= (SELECT max(j.price) FROM items j WHERE i.small = j.small AND j.k = i.k AND j.ok) AND i.id < 50;
+SELECT count(*), sum(p.id) FROM items p, events e WHERE e.seq = p.k AND p.ok AND e.amount < (SELECT 20 + avg(x.amount) FROM events x WHERE x.seq = p.k);
+SELECT i.k, count(*) FROM items i WHERE i.id < (SELECT max(e.seq) FROM events e, docs d WHERE e.seq = i.k AND d.item_id = i.small AND e.item_id > d.item_id) GROUP BY i.k;
+SELECT d.title FROM docs d WHERE d.item_id IN (SELECT e.seq FROM events e WHERE e.item_id IN (SELECT i.k FROM items i WHERE i.ok) AND e.seq > (SELECT avg(j.small) FROM items j WHERE j.k = e.item_id AND j.small < 6));
+SELECT d.title FROM docs d WHERE d.item_id IN (SELECT e.seq FROM events e WHERE e.seq > (SELECT sum(j.small) FROM items j WHERE j.k = e.item_id AND j.small = e.seq) OR e.seq < 20);
+SELECT p.name FROM products p WHERE p.price < (SELECT 3 * sum(l.qty) FROM order_lines l WHERE l.product_id = p.id);
+SELECT p.name FROM products p WHERE p.category = 'cat1' AND p.id IN (SELECT item_id FROM docs) AND p.price > (SELECT min(l.qty) FROM order_lines l WHERE l.product_id = p.id);
+SELECT i.id FROM items i LEFT JOIN docs d ON d.item_id = i.id WHERE i.id < (SELECT max(e.seq) FROM events e WHERE e.seq = d.item_id);
+SELECT l.id FROM loc l WHERE l.item_id < (SELECT max(i.small) + 10 FROM items i WHERE i.k = l.item_id);
+-- Keys of other types, odd values, NULLs.
+SELECT b.id FROM bigs b WHERE b.v < (SELECT avg(i.id) FROM items i WHERE i.small = b.v);
+SELECT b.id FROM bigs b WHERE b.v < (SELECT max(i.id) FROM items i WHERE b.id = i.k);
+SELECT i.id FROM items i WHERE i.id <= (SELECT min(j.id) FROM items j WHERE j.f8 = i.f8);
+SELECT i.id FROM items i WHERE i.id <= (SELECT min(j.id) FROM items j WHERE j.free = i.free AND j.ok);
+SELECT i.id FROM items i WHERE i.id <= (SELECT min(j.id) FROM items j WHERE j.ctext = i.ctext);
+SELECT i.id FROM items i WHERE i.id <= (SELECT min(j.id) FROM items j WHERE j.ch = i.ch AND j.vc = i.vc);
+SELECT i.id FROM items i WHERE i.id < (SELECT max(e.seq) FROM events e WHERE e.kind = i.feel AND e.seq < 40);
+-- What is not the same when joined.
+SELECT i.id FROM items i WHERE coalesce((SELECT sum(e.seq) FROM events e WHERE e.seq = i.k), 0) = 0;
+SELECT i.id FROM items i WHERE (SELECT count(*) FROM events e WHERE e.seq = i.k) = 0;
+SELECT i.id FROM items i WHERE (SELECT coalesce(sum(e.seq), 0) FROM events e WHERE e.seq = i.k) = 0;
+SELECT i.id FROM items i WHERE (SELECT sum(e.seq) FROM events e WHERE e.seq = i.k) IS NULL;
+SELECT i.id FROM items i WHERE NOT (i.k < (SELECT avg(e.seq) FROM events e WHERE e.seq = i.k));
+SELECT i.id FROM items i WHERE i.id < 5 OR i.k < (SELECT 1 + avg(e.seq) FROM events e WHERE e.seq = i.k);
+SELECT i.id FROM items i WHERE i.k IS NOT DISTINCT FROM (SELECT max(e.seq) FROM events e WHERE e.seq = i.k);
+SELECT i.id FROM items i WHERE i.id > (SELECT max(1000 / (e.seq - 3)) FROM events e WHERE e.seq = i.k AND e.seq <> 3);
+SELECT i.id, (SELECT max(e.seq) FROM events e WHERE e.seq = i.k) FROM items i;
+SELECT i.k, count(*) FROM items i GROUP BY i.k HAVING i.k >= (SELECT max(e.seq) FROM events e WHERE e.seq = i.k);
+
+-- Filters of shipped tables, which the join need not check.
+SELECT i.id, d.title FROM items i, docs d WHERE d.item_id = i.k AND i.k = 2;
+SELECT i.id, d.title FROM items i, docs d WHERE d.item_id = i.k AND d.item_id = 2 AND d.title > 'title' AND i.ok;
+SELECT i.id, d.title FROM items i LEFT JOIN docs d ON d.item_id = i.k AND d.title > 'title 3' AND i.ok WHERE i.id > 5;
+SELECT i.id, d.title FROM items i LEFT JOIN docs d ON d.item_id = i.k AND d.title > 'title 3' WHERE d.title < 'title 6' OR d.title IS NULL;
+SELECT count(*) FROM items i, docs d, events e WHERE d.item_id = i.k AND e.seq = i.k AND d.title > 'title 2' AND e.kind = 'ok' AND i.small > 1;
+
 -- A list of many keys.
 SELECT count(*) FROM items WHERE id = ANY (ARRAY(SELECT g FROM generate_series(1, 100000) g));
 SELECT count(*), sum(id) FROM items WHERE id IN (SELECT g * 3 FROM generate_series(1, 1000) g);

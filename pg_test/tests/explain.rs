@@ -196,6 +196,7 @@ fn what_can_be_split_runs_on_the_nodes() {
 #[test]
 fn what_cannot_be_split_says_why() {
     let (_cluster, mut here) = start_joined();
+    here.batch_execute("SET sharding.ship_joins = off").unwrap();
     for (sql, reason) in [
         ("SELECT t.id FROM t JOIN u ON u.n = t.id", "not joined on their shard keys"),
         ("SELECT t.id FROM t JOIN other o ON o.id = t.id", "not colocated"),
@@ -263,6 +264,47 @@ fn a_part_of_a_query_is_pushed_down() {
         "SELECT l.id, x.c FROM local l JOIN (SELECT v, count(*) AS c FROM t GROUP BY v) x ON x.v = l.id",
     );
     contains_all(&text, &["Tier: pushdown", "GROUP BY v", "Seq Scan on local"]);
+}
+
+#[test]
+fn a_subquery_for_each_row_is_joined_where_that_costs_less() {
+    let (_cluster, mut here) = start_joined();
+    here.batch_execute("INSERT INTO other SELECT i, i % 7 FROM generate_series(1, 100) i; ANALYZE t; ANALYZE other")
+        .unwrap();
+    let joined = "SELECT count(*) FROM t WHERE t.id > (SELECT avg(o.id) FROM other o WHERE o.v = t.v) AND t.w < 'w5'";
+    let text = explain(&mut here, "COSTS OFF", joined);
+    // Groups of the values that the filter leaves.
+    contains_all(&text, &["GROUP BY o.v", "sum(o.id)", "IN ( SELECT", "Tier: pushdown"]);
+    assert!(!text.contains("SubPlan"), "{text}");
+    for kept in [
+        "SELECT count(*) FROM t WHERE (SELECT count(*) FROM other o WHERE o.v = t.v) < 3",
+        "SELECT count(*) FROM t WHERE coalesce((SELECT max(o.id) FROM other o WHERE o.v = t.v), 0) < 3",
+        "SELECT count(*) FROM t WHERE t.id > (SELECT avg(o.id) FROM other o WHERE o.v > t.v)",
+    ] {
+        let text = explain(&mut here, "COSTS OFF", kept);
+        assert!(text.contains("SubPlan"), "{kept}\n{text}");
+    }
+}
+
+#[test]
+fn what_shipped_rows_have_passed_is_not_asked_again() {
+    let (_cluster, mut here) = start_joined();
+    here.batch_execute("SET sharding.ship_joins = always").unwrap();
+    let sql = "SELECT count(*) FROM t JOIN other o ON o.id = t.v WHERE o.v > 33 AND t.w > 'w7'";
+    let text = explain(&mut here, "COSTS OFF", sql);
+    assert!(text.contains("unnest") && text.matches("33").count() == 1 && text.matches("'w7'").count() == 1, "{text}");
+    // The value of a column that joins is the other table's, too.
+    let text = explain(&mut here, "COSTS OFF", "SELECT count(*) FROM t JOIN other o ON o.id = t.v WHERE o.id = 33");
+    assert_eq!(text.matches("33").count(), 2, "{text}");
+}
+
+#[test]
+fn a_scan_that_is_repeated_reports_each_node_once() {
+    let (_cluster, mut here) = start_joined();
+    here.batch_execute("SET sharding.ship_joins = off").unwrap();
+    let sql = "SELECT (SELECT count(*) FROM t WHERE t.v = l.id) FROM local l";
+    let text = explain(&mut here, "ANALYZE, COSTS OFF", sql);
+    assert_eq!(text.matches("Task on n1").count(), 1, "{text}");
 }
 
 #[test]

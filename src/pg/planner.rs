@@ -241,7 +241,7 @@ unsafe fn plan(
             return Ok(statement.plan(Shipping::Forbidden)?.planned);
         }
         let shipped = statement.plan(Shipping::Allowed)?;
-        if ship == ShipJoins::Always || !shipped.ships {
+        if ship == ShipJoins::Always || !shipped.is_choice {
             return Ok(shipped.planned);
         }
         let joined_here = statement.plan(Shipping::Forbidden)?;
@@ -264,7 +264,7 @@ struct Statement<'a> {
 /// One plan of a statement.
 struct Candidate {
     planned: *mut pg_sys::PlannedStmt,
-    ships: bool,
+    is_choice: bool,
 }
 
 impl Candidate {
@@ -299,7 +299,7 @@ impl Statement<'_> {
                 // A cursor over a Sort may move backward without being told so.
                 (*planned).planTree = pg_sys::materialize_finished_plan((*planned).planTree);
             }
-            Ok(Candidate { planned, ships: rewritten.ships })
+            Ok(Candidate { planned, is_choice: rewritten.is_choice })
         }
     }
 }

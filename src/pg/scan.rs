@@ -36,7 +36,7 @@ struct Request {
     nodes: Vec<NodeId>,
 }
 
-/// What a node returned, for EXPLAIN ANALYZE.
+/// What a node returned, each time that it was asked, for EXPLAIN ANALYZE.
 pub struct TaskReport {
     pub node: NodeId,
     pub rows: u64,
@@ -224,7 +224,9 @@ impl Scan {
         self.started = Some(Instant::now());
         for node in &nodes {
             self.streams.push(Stream::open(*node, &statement, access, fetch)?);
-            self.reports.push(TaskReport { node: *node, rows: 0, elapsed: Duration::ZERO });
+            if !self.reports.iter().any(|r| r.node == *node) {
+                self.reports.push(TaskReport { node: *node, rows: 0, elapsed: Duration::ZERO });
+            }
         }
         if access == Access::WriteAlone {
             self.streams.iter_mut().try_for_each(Stream::wait_outcome)?;
@@ -500,7 +502,7 @@ impl Scan {
         }
         let counts = matches!(self.plan.effect, Effect::Write { .. });
         if let Some(report) = report {
-            report.elapsed = self.started.map_or(Duration::ZERO, |s| s.elapsed());
+            report.elapsed += self.started.map_or(Duration::ZERO, |s| s.elapsed());
             if counts {
                 report.rows = stream.rows_affected();
             }

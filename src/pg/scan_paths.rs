@@ -11,7 +11,7 @@
 use crate::catalog::TableId;
 use crate::node_as;
 use crate::pg::query_tree::strip_relabel;
-use crate::pg::tree::{Node, items, oids};
+use crate::pg::tree::{Node, items, list_of, oids};
 use crate::pg::{catalog_cache, compat, planner};
 use pgrx::pg_sys;
 use std::ffi::c_void;
@@ -25,7 +25,8 @@ pub const ROW_COST: f64 = 0.1;
 pub unsafe fn add(root: *mut pg_sys::PlannerInfo, rel: *mut pg_sys::RelOptInfo, table: TableId) {
     // SAFETY: called by the planner with its own structures.
     unsafe {
-        let whole = STATEMENT_COST + (*rel).tuples * pg_sys::cpu_tuple_cost + (*rel).rows * ROW_COST;
+        let local = local_filters(root, rel, items((*rel).baserestrictinfo));
+        let whole = STATEMENT_COST + (*rel).tuples * pg_sys::cpu_tuple_cost + local.cost((*rel).rows);
         let lateral = (*rel).lateral_relids;
         let path = compat::create_foreignscan_path(root, rel, (*rel).rows, STATEMENT_COST, whole, lateral);
         pg_sys::add_path(rel, path.cast());
@@ -46,11 +47,48 @@ pub unsafe fn add(root: *mut pg_sys::PlannerInfo, rel: *mut pg_sys::RelOptInfo, 
                 offered.push(outer);
                 let info = pg_sys::get_baserel_parampathinfo(root, rel, outer);
                 let rows = (*info).ppi_rows;
-                let total = startup + rows * (pg_sys::cpu_tuple_cost + ROW_COST);
+                let mut filters: Vec<*mut pg_sys::RestrictInfo> = items((*rel).baserestrictinfo);
+                filters.extend(items::<pg_sys::RestrictInfo>((*info).ppi_clauses));
+                let local = local_filters(root, rel, filters);
+                let total = startup + rows * pg_sys::cpu_tuple_cost + local.cost(rows);
                 let path = compat::create_foreignscan_path(root, rel, rows, startup, total, outer);
                 pg_sys::add_path(rel, path.cast());
             }
         }
+    }
+}
+
+/// The filters of a relation that are subqueries, evaluated here for each row that the nodes send.
+struct LocalFilters {
+    startup: f64,
+    per_row: f64,
+    selectivity: f64,
+}
+
+impl LocalFilters {
+    /// The cost of sending rows of which so many are left, and of filtering them.
+    fn cost(&self, rows: f64) -> f64 {
+        self.startup + rows / self.selectivity * (ROW_COST + self.per_row)
+    }
+}
+
+unsafe fn local_filters(
+    root: *mut pg_sys::PlannerInfo,
+    rel: *mut pg_sys::RelOptInfo,
+    filters: Vec<*mut pg_sys::RestrictInfo>,
+) -> LocalFilters {
+    // SAFETY: reads the planner's structures; the list is new.
+    unsafe {
+        let filters = list_of(filters.into_iter().filter(|info| pg_sys::contain_subplans((**info).clause.cast())));
+        if filters.is_null() {
+            return LocalFilters { startup: 0.0, per_row: 0.0, selectivity: 1.0 };
+        }
+        let mut cost = pg_sys::QualCost { startup: 0.0, per_tuple: 0.0 };
+        pg_sys::cost_qual_eval(&mut cost, filters, root);
+        let inner = pg_sys::JoinType::JOIN_INNER;
+        let selectivity =
+            pg_sys::clauselist_selectivity(root, filters, (*rel).relid as i32, inner, std::ptr::null_mut());
+        LocalFilters { startup: cost.startup, per_row: cost.per_tuple, selectivity: selectivity.max(1e-4) }
     }
 }
 

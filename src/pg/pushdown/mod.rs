@@ -11,6 +11,7 @@
 //! - `place`: is each row of the answer on one node? (the rules: [`crate::plan::pushdown`])
 //! - `split`: the nodes' query and the one above; `columns`, `aggregate` (`statistics`, `collect`, `distinct`, `build`)
 //! - `order`: what the nodes sort by, for the coordinator to merge
+//! - `decorrelate`: what is evaluated for each row is evaluated once and joined
 //! - `ship`: rows that are sent to the nodes, for a join that is not on the shard key
 //! - `insert_select`, `write`: INSERT ... SELECT, UPDATE, DELETE and MERGE as a whole
 //! - `stand_in`: how the planner sees the former
@@ -24,6 +25,7 @@ mod build;
 mod collect;
 mod columns;
 mod compat;
+mod decorrelate;
 mod distinct;
 pub mod insert_select;
 mod order;
@@ -90,8 +92,8 @@ pub struct Rewritten {
     pub query: *mut pg_sys::Query,
     /// Why not the whole query.
     pub reason: Option<Reason>,
-    /// Rows are sent to the nodes.
-    pub ships: bool,
+    /// Another way than the plain one, which may cost more: rows are sent to the nodes, subqueries are joined.
+    pub is_choice: bool,
     _run: stand_in::Run,
 }
 
@@ -108,7 +110,7 @@ pub unsafe fn rewrite(query: *mut pg_sys::Query, map: &ClusterMap, tables: &Tabl
     unsafe {
         let unchanged = |reason: Option<Reason>| {
             let _run = stand_in::Run::enter(vec![]);
-            Rewritten { query, reason, ships: false, _run }
+            Rewritten { query, reason, is_choice: false, _run }
         };
         if !gucs::PUSHDOWN.get() {
             return unchanged(Some("sharding.enable_pushdown is off".into()));
@@ -135,12 +137,14 @@ pub unsafe fn rewrite(query: *mut pg_sys::Query, map: &ClusterMap, tables: &Tabl
                 return unchanged(reason);
             }
             let _run = stand_in::Run::enter(rewriter.pushed);
-            return Rewritten { query: copy, reason, ships: rewriter.ships, _run };
+            return Rewritten { query: copy, reason, is_choice: rewriter.ships, _run };
         }
+        let may_reshape = shipping == Shipping::Allowed && gucs::AGGREGATE_PUSHDOWN.get();
+        let is_joined = may_reshape && rewriter.read(copy).is_err() && decorrelate::all(copy, map);
         match rewriter.block(copy, Level::Top) {
             Ok(outer) => {
                 let _run = stand_in::Run::enter(rewriter.pushed);
-                Rewritten { query: outer, reason: None, ships: rewriter.ships, _run }
+                Rewritten { query: outer, reason: None, is_choice: rewriter.ships || is_joined, _run }
             }
             Err(reason) => {
                 rewriter.parts(copy);
@@ -148,7 +152,7 @@ pub unsafe fn rewrite(query: *mut pg_sys::Query, map: &ClusterMap, tables: &Tabl
                     return unchanged(Some(reason));
                 }
                 let _run = stand_in::Run::enter(rewriter.pushed);
-                Rewritten { query: copy, reason: Some(reason), ships: rewriter.ships, _run }
+                Rewritten { query: copy, reason: Some(reason), is_choice: rewriter.ships || is_joined, _run }
             }
         }
     }

@@ -21,7 +21,7 @@
 //! - [`send`]: rows as parameters
 
 pub mod candidate;
-mod conditions;
+pub mod conditions;
 pub mod mark;
 mod reduce;
 pub mod send;
@@ -31,6 +31,7 @@ use crate::catalog::ClusterMap;
 use crate::pg::gucs;
 use crate::pg::pushdown::shape;
 use candidate::Candidate;
+use conditions::LeftOut;
 use pgrx::pg_sys;
 
 /// How many others are tried to be left on the nodes.
@@ -40,6 +41,8 @@ const ATTEMPTS: usize = 6;
 pub struct Shipped {
     candidates: Vec<Candidate>,
     chosen: Vec<usize>,
+    /// Conditions that shipped rows have passed.
+    passed: Vec<LeftOut>,
 }
 
 impl Shipped {
@@ -50,6 +53,10 @@ impl Shipped {
     }
 
     unsafe fn clear(&mut self) {
+        for conditions in self.passed.drain(..).rev() {
+            // SAFETY: as above; last out, first in.
+            unsafe { conditions.put_back() };
+        }
         for i in self.chosen.drain(..) {
             // SAFETY: as above.
             unsafe { self.candidates[i].set(false) };
@@ -70,7 +77,7 @@ pub unsafe fn choose(query: *mut pg_sys::Query, map: &ClusterMap, fits: impl Fn(
         let candidates = candidate::all(query, map);
         let mut order: Vec<usize> = (0..candidates.len()).filter(|i| candidates[*i].bytes <= limit).collect();
         order.sort_by(|a, b| candidates[*a].bytes.total_cmp(&candidates[*b].bytes));
-        let mut shipped = Shipped { candidates, chosen: Vec::new() };
+        let mut shipped = Shipped { candidates, chosen: Vec::new(), passed: Vec::new() };
         let is_left = || shape::reads_distributed(query.cast(), map);
         let mut enough = shipped.add_until(&order, &fits, is_left);
         // The smallest ones of all may be the wrong ones: then another one stays, the largest ones first.
@@ -87,6 +94,7 @@ pub unsafe fn choose(query: *mut pg_sys::Query, map: &ClusterMap, fits: impl Fn(
             return None;
         }
         shipped.reduce(map);
+        shipped.leave_out();
         Some(shipped)
     }
 }
@@ -123,6 +131,14 @@ impl Shipped {
             let of_query: Vec<_> = tables.iter().filter(|(q, _)| *q == query).map(|(_, table)| *table).collect();
             // SAFETY: as `choose`.
             unsafe { reduce::all(query, &of_query, map) };
+        }
+    }
+
+    /// Takes out of the query what the shipped rows of its tables have passed.
+    unsafe fn leave_out(&mut self) {
+        for (query, (rti, _)) in self.chosen.iter().filter_map(|i| self.candidates[*i].table()) {
+            // SAFETY: as `choose`.
+            self.passed.push(unsafe { conditions::leave_out(query, rti) });
         }
     }
 

@@ -27,7 +27,11 @@ pub unsafe fn subquery(query: *mut pg_sys::Query, rti: u32, repeats: Repeats) ->
     unsafe {
         let rte = tree::entry((*query).rtable, rti);
         let conditions = conditions::of_table(query, rti)?;
-        let needed = used_columns(query, rti)?;
+        // What its rows have passed is not asked again, so the columns of that are not needed.
+        let passed = conditions::leave_out(query, rti);
+        let needed = used_columns(query, rti);
+        passed.put_back();
+        let needed = needed?;
         let names = items::<Node>((*(*rte).eref).colnames);
         let columns = tuple::columns((*rte).relid);
         let sub = tree::make::<pg_sys::Query>(pg_sys::NodeTag::T_Query);
@@ -56,11 +60,7 @@ pub unsafe fn subquery(query: *mut pg_sys::Query, rti: u32, repeats: Repeats) ->
         (*reference).rtindex = 1;
         let from = tree::make::<pg_sys::FromExpr>(pg_sys::NodeTag::T_FromExpr);
         (*from).fromlist = list_of([reference]);
-        (*from).quals = match conditions.len() {
-            0 => ptr::null_mut(),
-            1 => conditions[0],
-            _ => pg_sys::makeBoolExpr(pg_sys::BoolExprType::AND_EXPR, list_of(conditions), -1).cast(),
-        };
+        (*from).quals = conditions::all_of(conditions);
         (*sub).jointree = from;
         if repeats == Repeats::DoNotCount && is_simple(query) {
             make_distinct(sub, &entries);
