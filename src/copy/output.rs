@@ -6,7 +6,7 @@
 //! let row = b"\0\x03\0\0\0\x017\xff\xff\xff\xff\0\0\0\x03a\tb";    // the body of a DataRow: 7, NULL, a<tab>b
 //! let mut sent = Vec::new();
 //! output.write_row(row, &mut sent).unwrap();
-//! assert_eq!(sent, b"d\0\0\0\x0d7\t\\N\ta\\tb\n");                 // a CopyData message
+//! assert_eq!(sent, b"d\0\0\0\x0e7\t\\N\ta\\tb\n");                 // a CopyData message
 //! ```
 //!
 //! One message per row, as Postgres sends it. The values are in text already, in the encoding of the database, which is
