@@ -31,12 +31,9 @@ unsafe extern "C" {
 
 const SEARCH_PATH: &str = "search_path";
 const APPLICATION_NAME: &str = "application_name";
-/// On, always: a node joins shard by shard, and so sees that a row looks up one shard of the other table. Without it,
-/// such a look-up seems to cost as much as in all shards.
-const PARTITIONWISE_JOIN: &str = "enable_partitionwise_join";
 
 /// The settings, in the order in which they are sent.
-const NAMES: [&str; 19] = [
+const NAMES: [&str; 18] = [
     "TimeZone",
     "DateStyle",
     "IntervalStyle",
@@ -55,7 +52,6 @@ const NAMES: [&str; 19] = [
     "check_function_bodies",
     "transform_null_equals",
     APPLICATION_NAME,
-    PARTITIONWISE_JOIN,
 ];
 
 /// The values of a session, in the order of `NAMES`.
@@ -98,8 +94,6 @@ impl Settings {
                 node_search_path(&value, &user_name(raw::GetUserId()))
             } else if name == APPLICATION_NAME {
                 application_name(&value)
-            } else if name == PARTITIONWISE_JOIN {
-                "on".to_string()
             } else {
                 value
             }
@@ -113,7 +107,7 @@ impl Settings {
             }
             hasher.digest().max(1)
         };
-        let reading = hash(|name| !matches!(name, "lock_timeout" | APPLICATION_NAME | PARTITIONWISE_JOIN));
+        let reading = hash(|name| !matches!(name, "lock_timeout" | APPLICATION_NAME));
         Settings { hash: hash(|_| true), reading, values }
     }
 
