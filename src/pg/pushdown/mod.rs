@@ -268,6 +268,8 @@ impl<'a> Rewriter<'a> {
                     Ok(outer) => return Ok(outer),
                     Err(reason) => why = Some(reason),
                 }
+            } else if groups && !joins && distinct::is_in_vain(query, |e| reading.is_distinct_key(block, e)) {
+                why = Some("nearly all values of a DISTINCT aggregate are different".into());
             } else if groups {
                 let halves = split::aggregated(query, |e| reading.is_distinct_key(block, e));
                 match halves.and_then(|h| self.push(h, reading, Some(block), true)) {
