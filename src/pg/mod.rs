@@ -31,6 +31,7 @@ pub mod modify_apply;
 pub mod modify_copy;
 pub mod modify_returning;
 pub mod modify_run;
+mod node_settings;
 pub mod params;
 pub mod pass_through;
 pub mod pending;

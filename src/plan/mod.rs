@@ -3,4 +3,5 @@
 pub mod pushdown;
 pub mod remote;
 pub mod router;
+pub mod tuning;
 pub mod write;

@@ -51,6 +51,7 @@ use crate::pg::shippable::{self, Vocabulary};
 use crate::pg::tree::{self, Node, Visit, items, list_of};
 use crate::plan::pushdown::Place;
 use crate::plan::remote::{Effect, MergeKey, RemotePlan, Target, Tier};
+use crate::plan::tuning::Tuning;
 use order::Order;
 use pgrx::pg_sys;
 use place::{Block, Reading, Reason, Rows};
@@ -361,6 +362,12 @@ impl<'a> Rewriter<'a> {
                 Target::Keys { parameter, .. } => many_keys::joined(sent, parameter),
                 _ => None,
             };
+            let mut reads = shape::reads(nodes_query, self.map);
+            reads.aggregates = (*inner).hasAggs;
+            let tuning = match (&target, gucs::NODE_SETTINGS.get()) {
+                (Target::All { .. }, true) => Tuning::of(&reads),
+                _ => Tuning::default(),
+            };
             let limit = node_as!((*inner).limitCount, T_Const).map(|c| {
                 let c = c.cast::<pg_sys::Const>();
                 if (*c).constisnull { f64::MAX } else { (*c).constvalue.value() as i64 as f64 }
@@ -378,6 +385,7 @@ impl<'a> Rewriter<'a> {
                 columns: Vec::new(),
                 merge: Vec::new(),
                 relation: table,
+                tuning,
                 few_rows: (*inner).hasAggs || !(*inner).groupClause.is_null() || limit.is_some(),
                 sets_tag: false,
                 reason: None,
@@ -389,7 +397,7 @@ impl<'a> Rewriter<'a> {
             mark::clear((*stand_in).rtable.cast());
             (*stand_in).cteList = pg_sys::list_concat((*stand_in).cteList, list_of(ctes));
             stand_in::put_below(halves.bottom, stand_in);
-            let work = scan_cost(nodes_query);
+            let work = reads.rows * pg_sys::cpu_tuple_cost;
             let expressions = parameters.expressions;
             self.pushed.push(Rc::new(Pushed { plan, expressions, values, partial, limit, work, sorted, replaced }));
             Ok(halves.outer)
@@ -586,24 +594,6 @@ unsafe fn sorted(
         }
         let only = is_fixed || removes_duplicates;
         Some(Sorted { sql: print::query_text(query), keys: order.keys.clone(), only })
-    }
-}
-
-/// What it costs the nodes to read the tables of a query, for a comparison of plans that read the same ones.
-unsafe fn scan_cost(query: *mut pg_sys::Query) -> f64 {
-    let mut rows = 0.0;
-    // SAFETY: a read-only walk; the tables are locked.
-    unsafe {
-        tree::walk(query.cast(), |n| {
-            if let Some(rte) = node_as!(n, T_RangeTblEntry) {
-                let rte = rte.cast::<pg_sys::RangeTblEntry>();
-                if (*rte).rtekind == pg_sys::RTEKind::RTE_RELATION && !shape::is_view(rte) {
-                    rows += crate::pg::tuple::estimated_rows((*rte).relid);
-                }
-            }
-            Visit::Deeper
-        });
-        rows * pg_sys::cpu_tuple_cost
     }
 }
 
