@@ -344,3 +344,75 @@ fn insert_select_of_colocated_rows_goes_to_the_nodes() {
         }
     }
 }
+
+/// `t` and `u` with so many rows that settings travel with statements.
+fn start_with_many_rows() -> (Cluster, Client) {
+    let (cluster, mut here) = start_joined();
+    here.batch_execute(
+        "INSERT INTO t SELECT i, i % 10, 'w' || i FROM generate_series(101, 20000) i;
+         INSERT INTO u SELECT i, i % 7, 'n' || i FROM generate_series(1, 20000) i;
+         ANALYZE t; ANALYZE u; ANALYZE other; ANALYZE r",
+    )
+    .unwrap();
+    (cluster, here)
+}
+
+#[test]
+fn statements_of_many_rows_take_settings_to_the_nodes() {
+    let (cluster, mut here) = start_with_many_rows();
+    let workers = "max_parallel_workers_per_gather = 0";
+    let both = "enable_partitionwise_join = on;enable_partitionwise_aggregate = on";
+    for (sql, settings) in [
+        ("SELECT u.n, count(*) FROM t JOIN u ON u.t_id = t.id GROUP BY u.n", format!("{both};{workers}")),
+        ("SELECT t.v, u.n FROM t JOIN u ON u.t_id = t.id", format!("enable_partitionwise_join = on;{workers}")),
+        ("SELECT v, sum(id) FROM t GROUP BY v", format!("enable_partitionwise_aggregate = on;{workers}")),
+        ("SELECT v, w FROM t ORDER BY w LIMIT 3", workers.to_string()),
+    ] {
+        let text = explain(&mut here, "COSTS OFF, VERBOSE", sql);
+        contains_all(&(text + "\n"), &["Tier: pushdown", &format!("Node Settings: {settings}\n")]);
+    }
+    // The workers that one server would use are shared by the three nodes of this machine.
+    here.batch_execute("SET max_parallel_workers_per_gather = 8").unwrap();
+    let sql = "SELECT v, sum(id) FROM t GROUP BY v";
+    contains_all(&explain(&mut here, "COSTS OFF, VERBOSE", sql), &["max_parallel_workers_per_gather = 2"]);
+    here.batch_execute("RESET max_parallel_workers_per_gather").unwrap();
+    for sql in
+        ["SELECT count(*) FROM other", "SELECT sum(v) FROM t WHERE id = 5", "SELECT id FROM t WHERE id IN (1, 2)"]
+    {
+        let text = explain(&mut here, "COSTS OFF, VERBOSE", sql);
+        assert!(!text.contains("Node Settings"), "{text}");
+    }
+    here.batch_execute("SET sharding.enable_node_settings = off").unwrap();
+    let text = explain(&mut here, "COSTS OFF, VERBOSE", sql);
+    assert!(text.contains("Tier: pushdown") && !text.contains("Node Settings"), "{text}");
+    here.batch_execute("RESET sharding.enable_node_settings").unwrap();
+
+    // They get there, and end with the statement.
+    let mut node = cluster.node_client(1);
+    node.batch_execute("ALTER SYSTEM SET log_statement = 'all'").unwrap();
+    node.batch_execute("SELECT pg_reload_conf(); SELECT pg_sleep(0.3)").unwrap();
+    let count = "SELECT count(*) FROM t JOIN u ON u.t_id = t.id";
+    assert_eq!(here.query_one(count, &[]).unwrap().get::<_, i64>(0), 20_000);
+    contains_all(&cluster.node(1).log(), &["SET LOCAL enable_partitionwise_join = on;"]);
+    let shown =
+        "SELECT count(*) FROM sharding.run_on_nodes('SHOW enable_partitionwise_join') r WHERE r::text LIKE '%off%'";
+    assert_eq!(here.query_one(shown, &[]).unwrap().get::<_, i64>(0), 3);
+}
+
+#[test]
+fn duplicates_that_hardly_exist_are_not_looked_for_on_the_nodes() {
+    let (_cluster, mut here) = start_with_many_rows();
+    for sql in ["SELECT count(DISTINCT w) FROM t", "SELECT v, count(DISTINCT w) FROM t GROUP BY v"] {
+        let text = explain(&mut here, "COSTS OFF, VERBOSE", sql);
+        contains_all(&text, &["nearly all values of a DISTINCT aggregate are different"]);
+        assert!(!text.contains("GROUP BY"), "{text}");
+    }
+    for sql in [
+        "SELECT count(DISTINCT v) FROM t",
+        "SELECT count(DISTINCT id) FROM t",
+        "SELECT count(DISTINCT t.w) FROM t JOIN u ON u.t_id = t.id",
+    ] {
+        contains_all(&explain(&mut here, "COSTS OFF", sql), &["Tier: pushdown"]);
+    }
+    assert_eq!(here.query_one("SELECT count(DISTINCT w) FROM t", &[]).unwrap().get::<_, i64>(0), 20_000);
+}

@@ -115,3 +115,54 @@ fn copy_streams_both_ways() {
     assert_eq!(lines as u64, rows);
     assert!(most < 120, "COPY TO: {most} MB");
 }
+
+/// Rows on three nodes, one of which answers nothing as long as the returned session holds its lock.
+fn one_node_held_up(cluster: &Cluster, here: &mut Client) -> Client {
+    here.batch_execute(
+        "CREATE TABLE t (id int8, v text);
+         SELECT sharding.distribute_table('t', 'id', 12);
+         INSERT INTO t SELECT i, 'some text that makes the row about eighty bytes long ' || i
+             FROM generate_series(1, 30000) i;
+         SET sharding.consistent_reads = off",
+    )
+    .unwrap();
+    let mut holder = cluster.node_client(2);
+    holder.batch_execute("BEGIN; LOCK TABLE t IN ACCESS EXCLUSIVE MODE").unwrap();
+    holder
+}
+
+#[test]
+fn first_rows_arrive_before_the_last_node_ends() {
+    let cluster = Cluster::start(3);
+    let mut here = cluster.client();
+    let mut holder = one_node_held_up(&cluster, &mut here);
+    for sql in ["SELECT id, v FROM t", "SELECT t.id, s.v FROM t JOIN t s ON s.id = t.id"] {
+        let mut rows = here.query_raw(sql, Vec::<i64>::new()).unwrap();
+        for _ in 0..5_000 {
+            assert!(rows.next().unwrap().is_some(), "{sql}");
+        }
+        holder.batch_execute("COMMIT").unwrap();
+        let mut count = 5_000;
+        while rows.next().unwrap().is_some() {
+            count += 1;
+        }
+        drop(rows);
+        assert_eq!(count, 30_000, "{sql}");
+        holder.batch_execute("BEGIN; LOCK TABLE t IN ACCESS EXCLUSIVE MODE").unwrap();
+    }
+}
+
+#[test]
+fn a_limit_that_is_reached_stops_the_other_nodes() {
+    let cluster = Cluster::start(3);
+    let mut here = cluster.client();
+    let mut holder = one_node_held_up(&cluster, &mut here);
+    for sql in ["SELECT id FROM t LIMIT 10", "SELECT id, random() FROM t LIMIT 10"] {
+        assert_eq!(here.query(sql, &[]).unwrap().len(), 10, "{sql}");
+        let running = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%FROM public.t%'";
+        let left: i64 = holder.query_one(running, &[]).unwrap().get(0);
+        assert_eq!(left, 1, "{sql}: nothing but this query runs there");
+    }
+    holder.batch_execute("COMMIT").unwrap();
+    assert_eq!(here.query_one("SELECT count(*) FROM t", &[]).unwrap().get::<_, i64>(0), 30_000);
+}

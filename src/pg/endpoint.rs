@@ -204,6 +204,23 @@ fn invalid(server: &str, option: &str, value: &str) -> Error {
     )
 }
 
+/// How many of these nodes are on the machine of each one, as far as the options of their servers tell. A node with
+/// several hosts is taken to be on the first.
+pub fn nodes_on_machines(nodes: &[NodeId]) -> Result<Vec<usize>> {
+    let machines = nodes
+        .iter()
+        .map(|node| {
+            server_name(*node)?;
+            // SAFETY: the server exists; its options are read before anything else is called.
+            let options = unsafe { read_options((*pg_sys::GetForeignServer(pg_sys::Oid::from(node.0))).options) };
+            let option = |wanted| options.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str());
+            let hosts = hosts(option("host"), option("hostaddr"), option("port")).unwrap_or_default();
+            Ok(hosts.first().and_then(Host::machine).map(str::to_string))
+        })
+        .collect::<Result<Vec<Option<String>>>>()?;
+    Ok(machines.iter().map(|machine| machines.iter().filter(|other| *other == machine).count()).collect())
+}
+
 /// From now on this process waits at most so long for a connection, whatever the settings say.
 pub fn limit_connecting(limit: Duration) {
     CONNECT_LIMIT.set(Some(limit));

@@ -47,6 +47,14 @@ pub unsafe fn scan(scan: &mut Scan, es: *mut pg_sys::ExplainState) {
         }
         text(es, c"Remote SQL", statement.sql.trim());
         if (*es).verbose
+            && let Some(nodes) = scan.nodes_for_explain()
+            && let Ok(settings) = scan.settings_for(&nodes)
+            && let Some(first) = settings.first().filter(|first| !first.is_empty())
+        {
+            let rest = if settings.iter().any(|settings| settings != first) { " (on the first node)" } else { "" };
+            text(es, c"Node Settings", &format!("{}{rest}", first.replace("SET LOCAL ", "").trim_end_matches(';')));
+        }
+        if (*es).verbose
             && let Some(reason) = scan.plan.reason.clone()
         {
             text(es, c"Not Routed Because", &reason);

@@ -17,6 +17,7 @@ use crate::pg::{
     catalog_cache, compat, explain, hash, many_keys, planner, print, pushdown, readers, scan_paths, tuple,
 };
 use crate::plan::remote::{Effect, RemotePlan, Source, Target, Tier};
+use crate::plan::tuning::Tuning;
 use pgrx::pg_sys;
 use std::ptr;
 
@@ -253,6 +254,7 @@ unsafe fn make_plan(
             merge: Vec::new(),
             relation: table,
             few_rows: false,
+            tuning: Tuning::default(),
             sets_tag: false,
             reason: planner::fallback_reason(),
             not_pushed: planner::not_pushed_reason(),

@@ -46,6 +46,8 @@ pub static JOIN_PUSHDOWN: GucSetting<bool> = GucSetting::<bool>::new(true);
 pub static AGGREGATE_PUSHDOWN: GucSetting<bool> = GucSetting::<bool>::new(true);
 /// ORDER BY with LIMIT.
 pub static SORT_PUSHDOWN: GucSetting<bool> = GucSetting::<bool>::new(true);
+/// Settings of the nodes' planners that travel with statements of many rows.
+pub static NODE_SETTINGS: GucSetting<bool> = GucSetting::<bool>::new(true);
 
 /// When rows are sent to the nodes for a join that is not on the shard key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PostgresGucEnum)]
@@ -131,4 +133,13 @@ pub fn install() {
         &AGGREGATE_PUSHDOWN,
     );
     define(c"sharding.enable_sort_pushdown", c"Runs ORDER BY with LIMIT on the nodes.", &SORT_PUSHDOWN);
+    GucRegistry::define_bool_guc(
+        c"sharding.enable_node_settings",
+        c"Has statements of many rows take settings for the nodes' planners along.",
+        c"Shards are joined and aggregated one by one, and nodes on one machine share the parallel workers that one \
+          server would use. They hold for the statement.",
+        &NODE_SETTINGS,
+        GucContext::Userset,
+        GucFlags::EXPLAIN,
+    );
 }

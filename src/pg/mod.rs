@@ -28,6 +28,7 @@ pub mod maintenance;
 pub mod many_keys;
 pub mod merge;
 pub mod modify;
+mod node_settings;
 pub mod params;
 pub mod pass_through;
 pub mod pending;

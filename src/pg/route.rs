@@ -18,6 +18,7 @@ use crate::pg::tree::{self, Node, Visit, items, list_of};
 use crate::pg::{compat, print, scan, shard_text, tuple};
 use crate::plan::remote::{Effect, RemotePlan, Source, Target, Tier};
 use crate::plan::router;
+use crate::plan::tuning::Tuning;
 use pgrx::pg_sys;
 use std::ptr;
 
@@ -112,6 +113,7 @@ pub unsafe fn plan(
             merge: Vec::new(),
             relation: target.table(),
             few_rows: false,
+            tuning: Tuning::default(),
             sets_tag: (*query).canSetTag,
             reason: None,
             not_pushed: None,

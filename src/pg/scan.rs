@@ -221,9 +221,11 @@ impl Scan {
         }
         let statement =
             Statement { sql: &text.sql, params: &params, result_binary: &binary, keep: text.keep(), report_bound };
+        let tuning = self.tuning(&nodes, access)?;
         self.started = Some(Instant::now());
-        for node in &nodes {
-            self.streams.push(Stream::open(*node, &statement, access, fetch)?);
+        for (i, node) in nodes.iter().enumerate() {
+            let first = tuning.get(i).map_or("", String::as_str);
+            self.streams.push(Stream::open_after(*node, first, &statement, access, fetch)?);
             if !self.reports.iter().any(|r| r.node == *node) {
                 self.reports.push(TaskReport { node: *node, rows: 0, elapsed: Duration::ZERO });
             }

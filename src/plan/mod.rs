@@ -4,4 +4,5 @@ pub mod pushdown;
 pub mod remote;
 pub mod router;
 pub mod touched;
+pub mod tuning;
 pub mod write;

@@ -3,6 +3,7 @@
 
 use crate::catalog::TableId;
 use crate::error::{Error, Result, sqlstate};
+use crate::plan::tuning::Tuning;
 use serde::{Deserialize, Serialize};
 
 /// The tier that made a plan, for EXPLAIN.
@@ -115,6 +116,8 @@ pub struct RemotePlan {
     pub relation: TableId,
     /// Few rows are expected: they are asked for at once, which lets a node use parallel workers.
     pub few_rows: bool,
+    /// What it tells the nodes' planners where it has their transactions for itself.
+    pub tuning: Tuning,
     /// The statement's rows count for the command tag (not a CTE's).
     pub sets_tag: bool,
     /// Why it was not routed.
@@ -152,6 +155,7 @@ mod tests {
             merge: vec![MergeKey { column: 0, operator: 97, collation: 0, nulls_first: false }],
             relation: TableId(7),
             few_rows: false,
+            tuning: Tuning { joins_shards: true, ..Tuning::default() },
             sets_tag: true,
             reason: None,
             not_pushed: None,

@@ -23,6 +23,15 @@ impl Host {
         format!("{} port {}", self.address.as_ref().unwrap_or(&self.name), self.port)
     }
 
+    /// The machine, as far as the options tell: `None` is this one.
+    pub fn machine(&self) -> Option<&str> {
+        let name = self.address.as_ref().unwrap_or(&self.name);
+        let is_here = self.is_local()
+            || name == DEFAULT_HOST
+            || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+        (!is_here).then_some(name)
+    }
+
     /// The folder of a Unix socket, over which nobody can listen.
     pub fn is_local(&self) -> bool {
         self.address.is_none() && self.name.starts_with('/')

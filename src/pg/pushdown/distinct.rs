@@ -10,6 +10,9 @@
 //! Inside of an aggregate Postgres sorts all values for DISTINCT. As a subquery of its own, it takes what is best:
 //! neighbours in the nodes' merged order are compared, or a hash table is filled. Only where all aggregates are over
 //! the same values: else there are several sets to be told apart.
+//!
+//! Where nearly all values are different anyway, nodes would sort them for nothing: then they send them as they are
+//! (2 million values on 2 nodes: two thirds of the processor time).
 
 use super::stand_in;
 use crate::node_as;
@@ -53,6 +56,48 @@ pub unsafe fn once(outer: *mut pg_sys::Query, inner: *mut pg_sys::Query) -> Opti
         (*middle).groupClause = tree::copy((*inner).groupClause);
         stand_in::put_below(outer, middle);
         Some(middle)
+    }
+}
+
+/// The share of a table's rows with different values, from which on it does not pay to remove duplicates on the nodes.
+const NEARLY_ALL: f32 = 0.5;
+
+/// Whether a query of one table removes duplicates from a column that has hardly any, and is not the shard key.
+pub unsafe fn is_in_vain(query: *mut pg_sys::Query, is_key: impl Fn(*mut Node) -> bool) -> bool {
+    // SAFETY: reads an analyzed query; its tables are locked.
+    unsafe {
+        own_aggregates(query).into_iter().filter(|agg| !(**agg).aggdistinct.is_null()).any(|agg| {
+            items::<pg_sys::TargetEntry>((*agg).args).into_iter().any(|entry| {
+                node_as!((*entry).expr, T_Var).is_some_and(|var| {
+                    let var = var.cast::<pg_sys::Var>();
+                    let rte = tree::entry((*query).rtable, (*var).varno as u32);
+                    (*var).varlevelsup == 0
+                        && !is_key(var.cast())
+                        && (*rte).rtekind == pg_sys::RTEKind::RTE_RELATION
+                        && different_share((*rte).relid, (*var).varattno) >= NEARLY_ALL
+                })
+            })
+        })
+    }
+}
+
+/// The share of a table's rows that have a value of their own in a column, as far as it grows with the table; 0 if
+/// that is not known.
+unsafe fn different_share(relid: pg_sys::Oid, column: i16) -> f32 {
+    // SAFETY: the keys have the types of the cache's index; the tuple is released after it is read.
+    unsafe {
+        let tuple = pg_sys::SearchSysCache3(
+            pg_sys::SysCacheIdentifier::STATRELATTINH as _,
+            pg_sys::Datum::from(relid),
+            pg_sys::Datum::from(column),
+            pg_sys::Datum::from(true),
+        );
+        if tuple.is_null() {
+            return 0.0;
+        }
+        let distinct = (*pg_sys::heap_tuple_get_struct::<pg_sys::FormData_pg_statistic>(tuple)).stadistinct;
+        pg_sys::ReleaseSysCache(tuple);
+        (-distinct).max(0.0)
     }
 }
 

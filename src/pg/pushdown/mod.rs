@@ -53,6 +53,7 @@ use crate::pg::shippable::{self, Vocabulary};
 use crate::pg::tree::{self, Node, Visit, items, list_of};
 use crate::plan::pushdown::Place;
 use crate::plan::remote::{Effect, MergeKey, RemotePlan, Target, Tier};
+use crate::plan::tuning::Tuning;
 use order::Order;
 use pgrx::pg_sys;
 use place::{Block, Reading, Reason, Rows};
@@ -272,6 +273,8 @@ impl<'a> Rewriter<'a> {
                     Ok(outer) => return Ok(outer),
                     Err(reason) => why = Some(reason),
                 }
+            } else if groups && !joins && distinct::is_in_vain(query, |e| reading.is_distinct_key(block, e)) {
+                why = Some("nearly all values of a DISTINCT aggregate are different".into());
             } else if groups {
                 let halves = split::aggregated(query, |e| reading.is_distinct_key(block, e));
                 match halves.and_then(|h| self.push(h, reading, Some(block), true)) {
@@ -363,6 +366,12 @@ impl<'a> Rewriter<'a> {
                 Target::Keys { parameter, .. } => many_keys::joined(sent, parameter),
                 _ => None,
             };
+            let mut reads = shape::reads(nodes_query, self.map);
+            reads.aggregates = (*inner).hasAggs;
+            let tuning = match (&target, gucs::NODE_SETTINGS.get()) {
+                (Target::All { .. }, true) => Tuning::of(&reads),
+                _ => Tuning::default(),
+            };
             let limit = node_as!((*inner).limitCount, T_Const).map(|c| {
                 let c = c.cast::<pg_sys::Const>();
                 if (*c).constisnull { f64::MAX } else { (*c).constvalue.value() as i64 as f64 }
@@ -380,6 +389,7 @@ impl<'a> Rewriter<'a> {
                 columns: Vec::new(),
                 merge: Vec::new(),
                 relation: table,
+                tuning,
                 few_rows: (*inner).hasAggs || !(*inner).groupClause.is_null() || limit.is_some(),
                 sets_tag: false,
                 reason: None,
@@ -391,7 +401,7 @@ impl<'a> Rewriter<'a> {
             mark::clear((*stand_in).rtable.cast());
             (*stand_in).cteList = pg_sys::list_concat((*stand_in).cteList, list_of(ctes));
             stand_in::put_below(halves.bottom, stand_in);
-            let work = scan_cost(nodes_query);
+            let work = reads.rows * pg_sys::cpu_tuple_cost;
             let expressions = parameters.expressions;
             self.pushed.push(Rc::new(Pushed { plan, expressions, values, partial, limit, work, sorted, replaced }));
             Ok(halves.outer)
@@ -588,24 +598,6 @@ unsafe fn sorted(
         }
         let only = is_fixed || removes_duplicates;
         Some(Sorted { sql: print::query_text(query), keys: order.keys.clone(), only })
-    }
-}
-
-/// What it costs the nodes to read the tables of a query, for a comparison of plans that read the same ones.
-unsafe fn scan_cost(query: *mut pg_sys::Query) -> f64 {
-    let mut rows = 0.0;
-    // SAFETY: a read-only walk; the tables are locked.
-    unsafe {
-        tree::walk(query.cast(), |n| {
-            if let Some(rte) = node_as!(n, T_RangeTblEntry) {
-                let rte = rte.cast::<pg_sys::RangeTblEntry>();
-                if (*rte).rtekind == pg_sys::RTEKind::RTE_RELATION && !shape::is_view(rte) {
-                    rows += crate::pg::tuple::estimated_rows((*rte).relid);
-                }
-            }
-            Visit::Deeper
-        });
-        rows * pg_sys::cpu_tuple_cost
     }
 }
 

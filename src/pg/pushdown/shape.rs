@@ -5,6 +5,7 @@ use crate::catalog::{ClusterMap, TableId};
 use crate::node_as;
 use crate::pg::compat;
 use crate::pg::tree::{self, Node, Visit, items};
+use crate::plan::tuning::Reads;
 use pgrx::pg_sys;
 use std::ffi::CStr;
 
@@ -267,4 +268,31 @@ pub unsafe fn flatten_groups(query: *mut pg_sys::Query) {
             Visit::Deeper
         });
     }
+}
+
+/// What a query of the nodes reads, by estimate; its aggregates are not looked for.
+pub unsafe fn reads(query: *mut pg_sys::Query, map: &ClusterMap) -> Reads {
+    let mut reads = Reads { rows: 0.0, beside_largest: 0.0, tables: 0, shards: 0, nodes: 0, aggregates: false };
+    let mut largest = 0.0;
+    // SAFETY: a read-only walk; the tables are locked.
+    unsafe {
+        tree::walk(query.cast(), |n| {
+            if let Some(rte) = node_as!(n, T_RangeTblEntry) {
+                let rte = rte.cast::<pg_sys::RangeTblEntry>();
+                if (*rte).rtekind == pg_sys::RTEKind::RTE_RELATION && !is_view(rte) {
+                    let rows = crate::pg::tuple::estimated_rows((*rte).relid);
+                    reads.rows += rows;
+                    if let Some((group, _)) = map.distribution(TableId((*rte).relid.to_u32())) {
+                        reads.beside_largest += rows.min(largest);
+                        largest = rows.max(largest);
+                        reads.tables += 1;
+                        reads.shards = group.shards.len();
+                        reads.nodes = group.nodes().len();
+                    }
+                }
+            }
+            Visit::Deeper
+        });
+    }
+    reads
 }

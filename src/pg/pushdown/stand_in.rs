@@ -331,6 +331,8 @@ pub unsafe fn plan(root: *mut pg_sys::PlannerInfo, path: *mut pg_sys::ForeignPat
         }
         remote.columns = (0..sent.len()).map(Source::Remote).collect();
         remote.few_rows &= (*path).path.rows <= FEW_ROWS;
+        // The groups of all shards are in memory at the same time.
+        remote.tuning.aggregates_shards &= (*path).path.rows <= FEW_ROWS;
         remote.effect = Effect::Read { alone: false, snapshot: planner::reads_only() };
         Ok(pg_sys::make_foreignscan(
             list(&sent),

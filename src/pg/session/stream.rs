@@ -41,13 +41,25 @@ enum Next {
 impl Stream {
     /// Sends a statement to a node. Waits for a connection if there is none, not for the result.
     pub fn open(node: NodeId, statement: &Statement, access: Access, fetch: Fetch) -> Result<Stream> {
+        Stream::open_after(node, "", statement, access, fetch)
+    }
+
+    /// As [`Stream::open`]; `first` is SQL that the transaction on the node is told before.
+    pub fn open_after(
+        node: NodeId,
+        first: &str,
+        statement: &Statement,
+        access: Access,
+        fetch: Fetch,
+    ) -> Result<Stream> {
         // A portal lives in a transaction block: outside of one, it would end with its first page.
         let access = match (access, fetch) {
             (Access::ReadAlone, Fetch::Pages) => Access::ReadSnapshot,
             (Access::WriteAlone, Fetch::Pages) => Access::Write,
             _ => access,
         };
-        let joined = join(node, access, Work::Statement(statement.sql))?;
+        let mut joined = join(node, access, Work::Statement(statement.sql))?;
+        joined.prelude.push_str(first);
         let running = start(joined, |talk, prelude| talk.statement(prelude, statement, fetch))?;
         send(running.key);
         Ok(Stream { running, rows: VecDeque::new(), affected: 0, ended: false, fresh: true })
