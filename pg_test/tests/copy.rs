@@ -261,7 +261,9 @@ fn nodes_agree_on_the_hashes_of_raw_keys() {
     let letters = |i: i64| "东a bcdé-fghijklmnopqrstuvwxyz ".chars().cycle().skip(i as usize % 7).take(i as usize % 61);
     let uuid = |i: i64| format!("{:016x}{:016x}", number(i) as u64, number(i * 7) as u64);
     let hyphened = |text: String| [&text[..8], &text[8..12], &text[12..16], &text[16..20], &text[20..]].join("-");
-    let texts: [(&str, &dyn Fn(i64) -> String, &dyn Fn(i64) -> Vec<u8>); 5] = [
+    type Printed<'a> = &'a dyn Fn(i64) -> String;
+    type Binary<'a> = &'a dyn Fn(i64) -> Vec<u8>;
+    let texts: [(&str, Printed, Binary); 5] = [
         ("int2", &|i| (number(i) as i16).to_string(), &|i| (number(i) as i16).to_be_bytes().to_vec()),
         ("int4", &|i| (number(i) as i32).to_string(), &|i| (number(i) as i32).to_be_bytes().to_vec()),
         ("int8", &|i| number(i).to_string(), &|i| number(i).to_be_bytes().to_vec()),
