@@ -5,7 +5,7 @@
 //! arrive page by page through a portal, so memory stays flat and several scans share a
 //! connection. A scan that is read more than once keeps its rows in a tuplestore.
 
-use crate::catalog::{ClusterMap, NodeId, ShardIndex, TableId};
+use crate::catalog::{ClusterMap, NodeId};
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::alone::{is_whole_transaction, may_commit_alone};
 use crate::pg::codec::{Codec, TransmissionMode};
@@ -16,8 +16,8 @@ use crate::pg::limits::{self, Allowance};
 use crate::pg::merge::Merging;
 use crate::pg::pass_through::Passing;
 use crate::pg::session::{Access, Fetch, Param, Row, Statement, Stream, wait_any};
-use crate::pg::{catalog_cache, consistent, hash, many_keys, readers, slot, tree, tuple};
-use crate::plan::remote::{Effect, RemotePlan, Source, Target};
+use crate::pg::{catalog_cache, consistent, readers, slot, tree, tuple};
+use crate::plan::remote::{Effect, RemotePlan, Source};
 use crate::wire::row::Room;
 use crate::wire::run::Run;
 use bytes::Bytes;
@@ -46,12 +46,12 @@ pub struct TaskReport {
 /// A scan in execution.
 pub struct Scan {
     pub plan: Rc<KeptPlan>,
-    map: Rc<ClusterMap>,
+    pub(super) map: Rc<ClusterMap>,
     pub(super) node: *mut pg_sys::ForeignScanState,
     /// One per remote column, in the order of the remote SELECT list.
     pub(super) columns: Vec<Codec>,
     whole_row: Vec<(usize, pg_sys::TupleDesc)>,
-    parameters: Vec<(*mut pg_sys::ExprState, Codec, pg_sys::Oid)>,
+    pub(super) parameters: Vec<(*mut pg_sys::ExprState, Codec, pg_sys::Oid)>,
     reads_executor_params: bool,
     request: Option<Request>,
     pub(super) streams: Vec<Stream>,
@@ -305,95 +305,6 @@ impl Scan {
         }
     }
 
-    /// The nodes of these shards, of all shards if there are none.
-    fn nodes_of(&self, shards: Option<&[ShardIndex]>) -> Result<Vec<NodeId>> {
-        let table = self.plan.target.table();
-        let (group, _) = self.map.distribution(table).ok_or_else(|| gone(table))?;
-        let Some(shards) = shards else { return Ok(group.nodes()) };
-        let mut nodes: Vec<NodeId> = shards.iter().map(|s| group.node_of(*s)).collect();
-        nodes.sort();
-        nodes.dedup();
-        Ok(nodes)
-    }
-
-    /// The statement's text: of one shard, or of the parents.
-    pub fn text_for(&self, shards: Option<&[ShardIndex]>) -> Rc<Text> {
-        self.plan.text(&self.map, shards)
-    }
-
-    /// Whether the list of keys that chooses the nodes is a long one.
-    unsafe fn has_many_keys(&self, values: &[Option<pg_sys::Datum>]) -> bool {
-        let (Target::Keys { parameter, .. }, Some(_)) = (&self.plan.target, &self.plan.many_sql) else { return false };
-        // SAFETY: the value is an array.
-        values[*parameter].is_some_and(|list| unsafe { tuple::array_length(list) } >= many_keys::MANY)
-    }
-
-    /// The shards that the parameters' values lead to; `None` is all of them. Never empty: where
-    /// no row can match, an aggregate in the remote statement still owes its row.
-    unsafe fn shards_for(&self, values: &[Option<pg_sys::Datum>]) -> Result<Option<Vec<ShardIndex>>> {
-        let table = self.plan.target.table();
-        let (group, _) = self.map.distribution(table).ok_or_else(|| gone(table))?;
-        // SAFETY: values have the types of the parameter expressions.
-        unsafe {
-            match &self.plan.target {
-                Target::All { .. } => Ok(None),
-                Target::Key { parameter, .. } => {
-                    let value_type = self.parameters[*parameter].2;
-                    Ok(Some(vec![hash::shard_of(&self.map, table, value_type, values[*parameter])?]))
-                }
-                Target::Keys { parameter, .. } => {
-                    let element = pg_sys::get_element_type(pg_sys::getBaseType(self.parameters[*parameter].2));
-                    let mut hasher = hash::KeyHasher::for_type(table, element)?;
-                    let keys = values[*parameter].map_or_else(Vec::new, |a| tuple::array_elements(a, element));
-                    // There may be a million keys, and a few shards.
-                    let mut shards: Vec<ShardIndex> = Vec::new();
-                    let mut seen = vec![false; group.shards.len()];
-                    for key in keys.into_iter().flatten() {
-                        let shard = hasher.shard(group, Some(key));
-                        if !std::mem::replace(&mut seen[shard.0 as usize], true) {
-                            shards.push(shard);
-                            if shards.len() == seen.len() {
-                                break;
-                            }
-                        }
-                    }
-                    shards.sort();
-                    Ok(Some(if shards.is_empty() { vec![ShardIndex(0)] } else { shards }))
-                }
-            }
-        }
-    }
-
-    /// The nodes for EXPLAIN without running: `None` if only execution can tell.
-    pub unsafe fn nodes_for_explain(&self) -> Option<Vec<NodeId>> {
-        if !self.reports.is_empty() {
-            return Some(self.reports.iter().map(|r| r.node).collect());
-        }
-        // SAFETY: constants are readable without execution.
-        unsafe { self.nodes_of(self.shards_for(&self.constants()?).ok()?.as_deref()).ok() }
-    }
-
-    /// The shards that the constants lead to, for EXPLAIN.
-    pub unsafe fn shards_for_explain(&self) -> Option<Vec<ShardIndex>> {
-        // SAFETY: as above.
-        unsafe { self.shards_for(&self.constants()?).ok().flatten() }
-    }
-
-    /// The values of the parameter that chooses the nodes, if it is a constant.
-    unsafe fn constants(&self) -> Option<Vec<Option<pg_sys::Datum>>> {
-        // SAFETY: reads the plan.
-        unsafe {
-            let plan = (*self.node).ss.ps.plan.cast::<pg_sys::ForeignScan>();
-            let exprs = tree::items::<pg_sys::Node>((*plan).fdw_exprs);
-            let mut values = vec![None; exprs.len()];
-            if let Target::Key { parameter, .. } | Target::Keys { parameter, .. } = &self.plan.target {
-                let c = crate::node_as!(*exprs.get(*parameter)?, T_Const)?.cast::<pg_sys::Const>();
-                values[*parameter] = (!(*c).constisnull).then_some((*c).constvalue);
-            }
-            Some(values)
-        }
-    }
-
     pub fn cluster(&self) -> &ClusterMap {
         &self.map
     }
@@ -623,10 +534,6 @@ pub unsafe fn private_list(plan: &RemotePlan, flags: i32) -> Result<*mut pg_sys:
         let flags = pg_sys::makeInteger(flags).cast::<pg_sys::Node>();
         Ok(tree::list_of([bytes, flags]))
     }
-}
-
-fn gone(table: TableId) -> Error {
-    Error::new(sqlstate::UNDEFINED_TABLE, format!("table with OID {} is not distributed any more", table.0))
 }
 
 /// Whether a foreign scan is one of this extension's.
