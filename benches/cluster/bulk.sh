@@ -39,14 +39,24 @@ mkdir -p "$DATA"
 chmod 777 "$DATA"
 ROWS_OF="SELECT (i::bigint * 7919) % ($ROWS / 10), i::bigint, i % 12, (i * 31) % 100, ((i::bigint * 7919 % 1000003) / 100.0)::numeric(10,2),
     repeat(md5(i::text), 2) FROM generate_series(1, $ROWS) i"
-sql plain "COPY ($ROWS_OF) TO '$DATA/rows.txt'; COPY ($ROWS_OF) TO '$DATA/rows.csv' (FORMAT csv);
-    COPY ($ROWS_OF) TO '$DATA/rows.bin' (FORMAT binary)"
+make_files() { # SUFFIX, CONDITION
+    local rows="$ROWS_OF WHERE $2"
+    sql plain "COPY ($rows) TO '$DATA/rows$1.txt'; COPY ($rows) TO '$DATA/rows$1.csv' (FORMAT csv);
+        COPY ($rows) TO '$DATA/rows$1.bin' (FORMAT binary)"
+}
+make_files '' true
+make_files 1 "i <= $ROWS / 2"
+make_files 2 "i > $ROWS / 2"
 for where in plain cluster; do sql "$where" "COPY entries FROM '$DATA/rows.txt'"; done
 sql plain "COPY parts.entries FROM '$DATA/rows.txt'"
+for half in 1 2; do
+    sql "n$half" "CREATE SCHEMA least; SET search_path = least; $TABLES; COPY entries FROM '$DATA/rows$half.txt'"
+done
+sql cluster "ANALYZE entries"
 
-# The server of a column, and the schema of its tables.
-server_of() { case $1 in parts) echo plain ;; *) echo "$1" ;; esac; }
-schema_of() { case $1 in parts) echo parts ;; *) echo public ;; esac; }
+# The server of a column, and the schema of its tables. Of "least" there are two halves.
+server_of() { case $1 in parts) echo plain ;; least*) echo "n${1#least}" ;; *) echo "$1" ;; esac; }
+schema_of() { case $1 in parts) echo parts ;; least*) echo least ;; *) echo public ;; esac; }
 
 as_client() { # COLUMN, psql's arguments...
     local where=$1
@@ -59,6 +69,20 @@ milliseconds() { # COLUMN, SQL
     as_client "$1" -o /dev/null -c '\timing on' -c "$2" | sed -nE 's/^Time: ([0-9.]+) ms.*/\1/p'
 }
 
+# The two halves of a write at once: the longer time.
+halves() { # TABLE, SQL with {half}
+    local half jobs=()
+    for half in 1 2; do
+        as_client "least$half" -c "TRUNCATE $1"
+    done
+    for half in 1 2; do
+        milliseconds "least$half" "${2//\{half\}/$half}" >"$BASE/half$half" &
+        jobs+=($!)
+    done
+    wait "${jobs[@]}"
+    sort -n "$BASE"/half[12] | tail -1
+}
+
 # The largest size that the coordinator's backend has had, in MB, when it has run a statement.
 largest() { # SQL
     as_client cluster -c '\o /dev/null' -c "$1" -c '\o' \
@@ -67,10 +91,11 @@ largest() { # SQL
 
 echo "bulk loads and reads: $(versions)"
 echo "$ROWS rows, coordinator and 2 nodes, medians of $ROUNDS interleaved runs, ms"
-printf '%-32s | %9s %9s %9s | %8s %8s | %11s\n' work plain parts cluster 'of plain' 'of parts' 'memory, MB'
+printf '%-32s | %9s %9s %9s %9s | %8s %8s %8s | %11s\n' work plain parts least cluster 'of plain' 'of parts' 'of least' \
+    'memory, MB'
 
-run() { # NAME, TABLE that is written or '', SQL, the same for a tenth of the rows or ''
-    local name=$1 table=$2 statement=$3 tenth=$4 round where memory=''
+run() { # NAME, TABLE that is written or '', SQL, the same for a tenth of the rows or '', or for {half} of them
+    local name=$1 table=$2 statement=$3 tenth=$4 half=${5:-} round where memory='' least=- of_least=-
     [[ $name == *$ONLY* ]] || return 0
     rm -f "$BASE"/*.ms
     for ((round = 1; round <= ROUNDS; round++)); do
@@ -81,22 +106,32 @@ run() { # NAME, TABLE that is written or '', SQL, the same for a tenth of the ro
             milliseconds "$where" "$statement" >>"$BASE/$where.ms"
             statement=$3
         done
+        [ -z "$half" ] || halves "$table" "$half" >>"$BASE/least.ms"
     done
+    if [ -n "$half" ]; then
+        least=$(median <"$BASE/least.ms")
+        of_least=$(ratio "$BASE/cluster.ms" "$BASE/least.ms")
+    fi
     if [ -n "$table" ]; then
         local sums="SELECT count(*), sum(id) FROM $table"
         [ "$(sql plain "$sums")" = "$(sql cluster "$sums")" ] || name="$name DIFFERENT"
     fi
     [ -z "$tenth" ] || memory="$(largest "$tenth") -> $(largest "$statement")"
-    printf '%-32s | %9.1f %9.1f %9.1f | %8.3f %8.3f | %11s\n' "$name" "$(median <"$BASE/plain.ms")" \
-        "$(median <"$BASE/parts.ms")" "$(median <"$BASE/cluster.ms")" "$(ratio "$BASE/cluster.ms" "$BASE/plain.ms")" \
-        "$(ratio "$BASE/cluster.ms" "$BASE/parts.ms")" "$memory"
+    printf '%-32s | %9.1f %9.1f %9s %9.1f | %8.3f %8.3f %8s | %11s\n' "$name" "$(median <"$BASE/plain.ms")" \
+        "$(median <"$BASE/parts.ms")" "$least" "$(median <"$BASE/cluster.ms")" \
+        "$(ratio "$BASE/cluster.ms" "$BASE/plain.ms")" "$(ratio "$BASE/cluster.ms" "$BASE/parts.ms")" "$of_least" "$memory"
 }
 
-run 'COPY FROM text' copies "COPY copies FROM '$DATA/rows.txt'" ''
-run 'COPY FROM CSV' copies "COPY copies FROM '$DATA/rows.csv' (FORMAT csv)" ''
-run 'COPY FROM binary' copies "COPY copies FROM '$DATA/rows.bin' (FORMAT binary)" ''
-run 'INSERT ... SELECT colocated' copies "INSERT INTO copies SELECT * FROM entries" ''
-run 'INSERT ... SELECT to another key' others "INSERT INTO others SELECT * FROM entries" ''
+run 'COPY FROM text' copies "COPY copies FROM '$DATA/rows.txt'" '' \
+    "COPY copies FROM '$DATA/rows{half}.txt'"
+run 'COPY FROM CSV' copies "COPY copies FROM '$DATA/rows.csv' (FORMAT csv)" '' \
+    "COPY copies FROM '$DATA/rows{half}.csv' (FORMAT csv)"
+run 'COPY FROM binary' copies "COPY copies FROM '$DATA/rows.bin' (FORMAT binary)" '' \
+    "COPY copies FROM '$DATA/rows{half}.bin' (FORMAT binary)"
+run 'INSERT ... SELECT colocated' copies "INSERT INTO copies SELECT * FROM entries" '' \
+    'INSERT INTO copies SELECT * FROM entries'
+run 'INSERT ... SELECT to another key' others "INSERT INTO others SELECT * FROM entries" '' \
+    'INSERT INTO others SELECT * FROM entries'
 TENTH="id <= $((ROWS / 10))"
 run 'SELECT *' '' "SELECT * FROM entries" "SELECT * FROM entries WHERE $TENTH"
 run 'COPY TO' '' "COPY entries TO STDOUT" "COPY (SELECT * FROM entries WHERE $TENTH) TO STDOUT"
