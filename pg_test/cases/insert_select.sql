@@ -173,3 +173,33 @@ EXECUTE add_up(9000);
 EXECUTE add_up(9100);
 SELECT k, n FROM sums WHERE k >= 9000;
 DROP TABLE sums;
+
+-- many rows: a statement for each shard
+CREATE TABLE many (item_id int, v int, note text);
+-- @distribute(many, item_id, 8, items)
+CREATE TABLE copies (item_id int, n bigint DEFAULT 5, label text CHECK (label <> 'no'), made timestamptz DEFAULT now());
+-- @distribute(copies, item_id, 8, items)
+INSERT INTO many SELECT i / 2, i % 1000, 'note ' || i % 7 FROM generate_series(1, 82000) i;
+INSERT INTO many SELECT NULL, i, NULL FROM generate_series(1, 10) i;
+ANALYZE many;
+INSERT INTO copies (label, item_id) SELECT note, item_id FROM many;
+SELECT label, n, count(*), count(item_id), sum(item_id), count(DISTINCT made) FROM copies GROUP BY label, n;
+INSERT INTO copies (item_id, n) SELECT item_id, sum(v) FROM many WHERE v < 100 GROUP BY item_id HAVING count(*) > 1 RETURNING item_id, n;
+INSERT INTO copies (item_id, label) SELECT a.item_id, b.note FROM many a JOIN many b USING (item_id) WHERE a.v = 5 AND b.v < 6 RETURNING item_id, label;
+WITH new AS (INSERT INTO copies (item_id) SELECT item_id FROM many WHERE v = 3 RETURNING item_id) SELECT count(*), max(item_id) FROM new;
+BEGIN;
+SAVEPOINT s;
+-- @error(23514)
+INSERT INTO copies (item_id, label) SELECT item_id, CASE WHEN item_id = 40001 THEN 'no' END FROM many;
+ROLLBACK TO s;
+INSERT INTO copies (item_id, n) SELECT item_id, -1 FROM many;
+SELECT count(*) FROM copies WHERE n = -1;
+ROLLBACK;
+SELECT count(*), sum(n), sum(item_id) FROM copies;
+PREPARE again(int) AS INSERT INTO copies (item_id, n) SELECT item_id, $1 FROM many WHERE v = $1;
+-- @repeat(7)
+EXECUTE again(2);
+SELECT count(*), sum(n), sum(item_id) FROM copies;
+DELETE FROM copies WHERE item_id > 1000;
+DELETE FROM many WHERE item_id > 1000;
+ALTER TABLE copies DROP COLUMN made;

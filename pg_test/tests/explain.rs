@@ -308,6 +308,40 @@ fn a_scan_that_is_repeated_reports_each_node_once() {
 }
 
 #[test]
+fn insert_select_of_many_rows_goes_to_the_shards() {
+    let (_cluster, mut here) = start();
+    here.batch_execute(
+        "CREATE TABLE u (id int PRIMARY KEY, v int); SELECT sharding.distribute_table('u', 'id', 8, 't');
+         CREATE TABLE many (id int, v int); SELECT sharding.distribute_table('many', 'id', 8, 't');
+         INSERT INTO many SELECT i, i % 10 FROM generate_series(1, 81000) i; ANALYZE many",
+    )
+    .unwrap();
+    let each = ["pushdown", "8 of 8, a statement for each", "INSERT INTO public.u"];
+    let sql = "INSERT INTO u SELECT id, v FROM many";
+    contains_all(&explain(&mut here, "COSTS OFF", sql), &each);
+    let text = explain(&mut here, "ANALYZE, COSTS OFF, TIMING OFF", sql);
+    let rows =
+        text.lines().filter_map(|line| line.split_once("Task on ")?.1.split_once("rows=")?.1.parse::<u32>().ok());
+    assert_eq!(rows.sum::<u32>(), 81_000, "{text}");
+    for other in [
+        "INSERT INTO u SELECT id, v FROM t",
+        "INSERT INTO u SELECT id, v FROM many ON CONFLICT DO NOTHING",
+        "INSERT INTO u SELECT id, v FROM many WHERE id = 7",
+    ] {
+        let text = explain(&mut here, "COSTS OFF", other);
+        assert!(!text.contains("for each") && text.contains("INSERT INTO public.u"), "{text}");
+    }
+    here.batch_execute(
+        "CREATE FUNCTION look() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+        CREATE TRIGGER look AFTER INSERT ON u FOR EACH ROW EXECUTE FUNCTION look()",
+    )
+    .unwrap();
+    assert!(!explain(&mut here, "COSTS OFF", sql).contains("for each"));
+    here.batch_execute("DROP TRIGGER look ON u; SET sharding.enable_shard_writes = off").unwrap();
+    assert!(!explain(&mut here, "COSTS OFF", sql).contains("for each"));
+}
+
+#[test]
 fn insert_select_of_colocated_rows_goes_to_the_nodes() {
     let (_cluster, mut here) = start();
     here.batch_execute(

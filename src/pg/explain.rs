@@ -28,7 +28,10 @@ pub unsafe fn scan(scan: &mut Scan, es: *mut pg_sys::ExplainState) {
         text(es, c"Distributed Table", &tuple::qualified_name(pg_sys::Oid::from(table.0)).replace('"', ""));
         let map = scan.cluster();
         let shards = match (&scan.plan.target, map.distribution(table)) {
-            (Target::All { .. }, Some((group, _))) => format!("{0} of {0}", group.shards.len()),
+            (Target::All { .. }, Some((group, _))) => {
+                let each = if scan.plan.is_by_shard() { ", a statement for each" } else { "" };
+                format!("{0} of {0}{each}", group.shards.len())
+            }
             (_, Some((group, _))) => match scan.shards_for_explain() {
                 Some(shards) => format!("{} of {}", shards.len(), group.shards.len()),
                 None => format!("chosen at execution of {}", group.shards.len()),

@@ -48,6 +48,8 @@ pub static AGGREGATE_PUSHDOWN: GucSetting<bool> = GucSetting::<bool>::new(true);
 pub static SORT_PUSHDOWN: GucSetting<bool> = GucSetting::<bool>::new(true);
 /// Settings of the nodes' planners that travel with statements of many rows.
 pub static NODE_SETTINGS: GucSetting<bool> = GucSetting::<bool>::new(true);
+/// INSERT ... SELECT of many rows that addresses shards, not their parents.
+pub static SHARD_WRITES: GucSetting<bool> = GucSetting::<bool>::new(true);
 
 /// When rows are sent to the nodes for a join that is not on the shard key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PostgresGucEnum)]
@@ -141,5 +143,10 @@ pub fn install() {
         &NODE_SETTINGS,
         GucContext::Userset,
         GucFlags::EXPLAIN,
+    );
+    define(
+        c"sharding.enable_shard_writes",
+        c"Has INSERT ... SELECT of many colocated rows write to each shard by itself.",
+        &SHARD_WRITES,
     );
 }

@@ -97,6 +97,9 @@ pub unsafe fn plan(
             Effect::Read { alone: true, snapshot: true }
         };
         let shard_sql = if one_shard { shard_text::shard_sql(printed, map) } else { None };
+        // Too many, and each of them large, to be worth keeping.
+        let by_shard = shard_sql.is_some() && matches!(target, Target::All { .. });
+        let keep = kept_types(&parameters, &outputs.iter().map(|t| (**t).expr.cast()).collect::<Vec<_>>());
         let remote = RemotePlan {
             tier,
             sql: match &shard_sql {
@@ -105,7 +108,7 @@ pub unsafe fn plan(
             },
             shard_sql,
             many_sql: None,
-            keep: kept_types(&parameters, &outputs.iter().map(|t| (**t).expr.cast()).collect::<Vec<_>>()),
+            keep: keep.filter(|_| !by_shard),
             sent: count,
             target: target.clone(),
             effect,
@@ -222,7 +225,8 @@ unsafe fn is_part_assignment(expr: *mut Node) -> bool {
 struct Choice {
     tier: Tier,
     target: Target,
-    /// All its tables are pinned to the same value of one group: it needs one shard of each.
+    /// All its tables are pinned to the same value of one group, so that it needs one shard of each; or it goes to
+    /// each shard.
     one_shard: bool,
 }
 
@@ -358,7 +362,8 @@ unsafe fn insert_select_target(
     unsafe {
         let table =
             crate::catalog::TableId((*tree::entry((*sent).rtable, (*sent).resultRelation as u32)).relid.to_u32());
-        let all = Choice { tier: Tier::Pushdown, target: Target::All { table }, one_shard: false };
+        let by_shard = insert_select::is_worth_a_statement_per_shard(sent, map, tables);
+        let all = Choice { tier: Tier::Pushdown, target: Target::All { table }, one_shard: by_shard };
         let Some(index) = insert_select::source(sent) else { return all };
         let mut reader = Reader::new(map, tables.distributed.iter().copied());
         let level = reader.read((*tree::entry((*sent).rtable, index)).subquery);

@@ -29,11 +29,16 @@ use std::time::{Duration, Instant};
 /// Flag in `fdw_private`: the scan is read again from the start with the same parameters.
 pub const FLAG_RESCANNED: i32 = 1;
 
-/// A statement with its parameters' values and the nodes that shall run it.
+/// The statements that each node shall run, one after the other, and the values of their parameters.
 struct Request {
-    text: Rc<Text>,
+    texts: Vec<(NodeId, Vec<Rc<Text>>)>,
     params: Vec<Param>,
-    nodes: Vec<NodeId>,
+}
+
+impl Request {
+    fn nodes(&self) -> Vec<NodeId> {
+        self.texts.iter().map(|(node, _)| *node).collect()
+    }
 }
 
 /// What a node returned, each time that it was asked, for EXPLAIN ANALYZE.
@@ -172,7 +177,7 @@ impl Scan {
             // SAFETY: parameter expressions are evaluated in the scan's own expression context.
             self.request = Some(unsafe { self.make_request()? });
         }
-        Ok(self.request.as_ref().map_or_else(Vec::new, |request| request.nodes.clone()))
+        Ok(self.request.as_ref().map_or_else(Vec::new, Request::nodes))
     }
 
     /// The nodes that may run the statement, of which nothing is evaluated.
@@ -193,9 +198,14 @@ impl Scan {
                 limits::needs_all_shards(&self.map, self.plan.target.table())?;
             }
             let nodes = self.nodes_of(shards.as_deref())?;
-            let text = match self.has_many_keys(&values) {
-                true => self.plan.text_of_many(&self.map),
-                false => self.text_for(shards.as_deref()),
+            let texts = if self.plan.is_by_shard() {
+                nodes.into_iter().map(|node| (node, self.texts_by_shard(node))).collect()
+            } else {
+                let text = match self.has_many_keys(&values) {
+                    true => self.plan.text_of_many(&self.map),
+                    false => self.text_for(shards.as_deref()),
+                };
+                nodes.into_iter().map(|node| (node, vec![text.clone()])).collect()
             };
             let sent = self.plan.sent;
             let mut params: Vec<Param> = Vec::with_capacity(sent);
@@ -204,7 +214,7 @@ impl Scan {
                 params.push(codec.param(*value));
             }
             drop(text_mode);
-            Ok(Request { text, params, nodes })
+            Ok(Request { texts, params })
         }
     }
 
@@ -212,20 +222,24 @@ impl Scan {
     /// snapshots are taken. `own_snapshot`: which hold for all scans of the statement.
     pub unsafe fn send(&mut self, report_bound: bool, own_snapshot: bool) -> Result<()> {
         self.opened = true;
-        let Some(Request { text, params, nodes }) = self.request.take() else { return Ok(()) };
+        let Some(request) = self.request.take() else { return Ok(()) };
+        let nodes = request.nodes();
         let binary: Vec<bool> = self.columns.iter().map(|c| c.binary).collect();
         // SAFETY: called while the executor state lives.
-        let (mut access, fetch) = unsafe { self.access(nodes.len()) };
+        let (mut access, fetch) = unsafe { self.access(request.texts.iter().map(|(_, texts)| texts.len()).sum()) };
         if own_snapshot {
             access = Access::ReadSnapshot;
         }
-        let statement =
-            Statement { sql: &text.sql, params: &params, result_binary: &binary, keep: text.keep(), report_bound };
         let tuning = self.tuning(&nodes, access)?;
         self.started = Some(Instant::now());
-        for (i, node) in nodes.iter().enumerate() {
-            let first = tuning.get(i).map_or("", String::as_str);
-            self.streams.push(Stream::open_after(*node, first, &statement, access, fetch)?);
+        for (i, (node, texts)) in request.texts.iter().enumerate() {
+            let mut first = tuning.get(i).map_or("", String::as_str);
+            for text in texts {
+                let (sql, params, keep) = (&text.sql, &request.params, text.keep());
+                let statement = Statement { sql, params, result_binary: &binary, keep, report_bound };
+                self.streams.push(Stream::open_after(*node, first, &statement, access, fetch)?);
+                first = "";
+            }
             if !self.reports.iter().any(|r| r.node == *node) {
                 self.reports.push(TaskReport { node: *node, rows: 0, elapsed: Duration::ZERO });
             }
@@ -234,7 +248,7 @@ impl Scan {
             self.streams.iter_mut().try_for_each(Stream::wait_outcome)?;
         }
         if report_bound {
-            self.request = Some(Request { text, params, nodes });
+            self.request = Some(request);
         }
         Ok(())
     }
@@ -277,12 +291,12 @@ impl Scan {
         matches!(self.plan.effect, Effect::Read { snapshot: true, .. })
     }
 
-    unsafe fn access(&self, nodes: usize) -> (Access, Fetch) {
+    unsafe fn access(&self, statements: usize) -> (Access, Fetch) {
         // SAFETY: reads executor state.
         unsafe {
             match self.plan.effect {
                 Effect::Write { alone }
-                    if alone && nodes == 1 && consistent::commits_freely() && may_commit_alone(self.estate()) =>
+                    if alone && statements == 1 && consistent::commits_freely() && may_commit_alone(self.estate()) =>
                 {
                     (Access::WriteAlone, Fetch::All)
                 }
@@ -292,7 +306,7 @@ impl Scan {
                 Effect::Read { alone, snapshot } => {
                     let fetch = if self.plan.few_rows { Fetch::All } else { Fetch::Pages };
                     if (alone || snapshot) && is_whole_transaction(self.estate()) {
-                        if alone && nodes == 1 {
+                        if alone && statements == 1 {
                             return (Access::ReadAlone, Fetch::All);
                         }
                         if snapshot {
@@ -404,8 +418,9 @@ impl Scan {
     unsafe fn note(&mut self, stream: usize, rows: usize) -> Result<()> {
         let stream = &self.streams[stream];
         let report = self.reports.iter_mut().find(|r| r.node == stream.node());
+        let counts = matches!(self.plan.effect, Effect::Write { .. });
         if rows > 0 {
-            if let Some(report) = report {
+            if let Some(report) = report.filter(|_| !counts) {
                 report.rows += rows as u64;
             }
             if let Some(allowance) = &self.allowance {
@@ -413,11 +428,13 @@ impl Scan {
             }
             return Ok(());
         }
-        let counts = matches!(self.plan.effect, Effect::Write { .. });
         if let Some(report) = report {
-            report.elapsed += self.started.map_or(Duration::ZERO, |s| s.elapsed());
+            // The last of its node's.
+            if self.streams.iter().filter(|other| other.node() == stream.node()).count() == 1 {
+                report.elapsed += self.started.map_or(Duration::ZERO, |s| s.elapsed());
+            }
             if counts {
-                report.rows = stream.rows_affected();
+                report.rows += stream.rows_affected();
             }
         }
         if counts && self.plan.sets_tag {

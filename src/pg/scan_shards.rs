@@ -29,6 +29,13 @@ impl Scan {
         self.plan.text(&self.map, shards)
     }
 
+    /// The statement's texts for each of a node's shards.
+    pub(super) fn texts_by_shard(&self, node: NodeId) -> Vec<Rc<Text>> {
+        let Some((group, _)) = self.map.distribution(self.plan.target.table()) else { return Vec::new() };
+        let shards = (0..group.shards.len() as u32).map(ShardIndex).filter(|shard| group.node_of(*shard) == node);
+        shards.map(|shard| self.text_for(Some(&[shard]))).collect()
+    }
+
     /// Whether the list of keys that chooses the nodes is a long one.
     pub(super) unsafe fn has_many_keys(&self, values: &[Option<pg_sys::Datum>]) -> bool {
         let (Target::Keys { parameter, .. }, Some(_)) = (&self.plan.target, &self.plan.many_sql) else { return false };

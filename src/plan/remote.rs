@@ -99,7 +99,8 @@ pub struct RemotePlan {
     pub tier: Tier,
     /// The statement, addressed to the parents.
     pub sql: String,
-    /// The same, addressed to one shard of each table, where that is possible.
+    /// The same, addressed to one shard of each table, where that is possible. If it goes to all nodes, each shard gets
+    /// it.
     pub shard_sql: Option<ShardSql>,
     /// The same for a long list of keys, where it chooses the nodes by such.
     pub many_sql: Option<String>,
@@ -127,6 +128,11 @@ pub struct RemotePlan {
 }
 
 impl RemotePlan {
+    /// Whether a node gets the statement once for each of its shards.
+    pub fn is_by_shard(&self) -> bool {
+        self.shard_sql.is_some() && matches!(self.target, Target::All { .. })
+    }
+
     pub fn encode(&self) -> Result<Vec<u8>> {
         postcard::to_stdvec(self).map_err(|e| Error::new(sqlstate::INTERNAL, format!("cannot encode a plan: {e}")))
     }
