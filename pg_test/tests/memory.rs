@@ -133,7 +133,7 @@ fn ten_million_sorted_rows_stay_within_bounds() {
     here.batch_execute(&format!(
         "CREATE TABLE t (id int8, v int8);
          SELECT sharding.distribute_table('t', 'id', 12);
-         INSERT INTO t SELECT i, i * 7919 % 10000019 FROM generate_series(1, {MANY}) i"
+         INSERT INTO t SELECT i, i * 7919 % 10000019 FROM generate_series(1::int8, {MANY}) i"
     ))
     .unwrap();
     let (mut sorts, process_id) = reader(&cluster, "4MB");
