@@ -5,12 +5,15 @@
 #   make bench                  all benchmarks
 #   benches/cluster/bulk.sh     this one; `PROFILE=release make build` comes first
 #
-# COPY FROM reads files of ROWS (2 million) rows of about 100 bytes in 6 columns; INSERT ... SELECT reads a table of
-# the same rows; what is read goes to a psql whose output is /dev/null. "parts" is the plain server with tables of 32
-# partitions, as many as the cluster has shards: what the nodes have to do for each row. "memory" is the most that the
-# coordinator's backend ever had, in MB (VmHWM), behind that of the same statement over a tenth of the rows: what
-# streams stays flat. Tables are emptied before each write. ROUNDS may be set; ONLY is a pattern for names of work. All
-# data fit into memory and fsync is off: the disk would hide what is measured. Everything is removed at the end.
+# COPY FROM reads files of ROWS (2 million) rows of about 100 bytes in 6 columns; INSERT ... SELECT reads a table of the
+# same rows; what is read goes to a psql whose output is /dev/null. "parts" is the plain server with tables of 32
+# partitions, as many as the cluster has shards: what the nodes have to do for each row. "least" is what the two nodes
+# take if each writes half of the rows at once into a plain table, from a file or table of its own: without a
+# coordinator, two servers on this machine are no faster. "memory" is the most that the coordinator's backend ever had,
+# in MB (VmHWM), behind that of the same statement over a tenth of the rows: what streams stays flat. Tables are emptied
+# before each write. ROUNDS may be set; ONLY is a pattern for names of work; OTHER is the URL of a further server on
+# this machine that has the same tables, for a further line. All data fit into memory and fsync is off: the disk would
+# hide what is measured. Everything is removed at the end.
 
 # shellcheck source=benches/servers.sh
 . "$(dirname "$0")/../servers.sh"
@@ -99,7 +102,7 @@ run() { # NAME, TABLE that is written or '', SQL, the same for a tenth of the ro
     [[ $name == *$ONLY* ]] || return 0
     rm -f "$BASE"/*.ms
     for ((round = 1; round <= ROUNDS; round++)); do
-        for where in plain parts cluster; do
+        for where in plain parts cluster ${OTHER:+other}; do
             [ -z "$table" ] || as_client "$where" -c "TRUNCATE $table"
             # Of a partitioned table, Postgres copies queries only.
             [ "$where" != parts ] || statement=${statement/COPY entries TO/COPY (TABLE entries) TO}
@@ -120,6 +123,8 @@ run() { # NAME, TABLE that is written or '', SQL, the same for a tenth of the ro
     printf '%-32s | %9.1f %9.1f %9s %9.1f | %8.3f %8.3f %8s | %11s\n' "$name" "$(median <"$BASE/plain.ms")" \
         "$(median <"$BASE/parts.ms")" "$least" "$(median <"$BASE/cluster.ms")" \
         "$(ratio "$BASE/cluster.ms" "$BASE/plain.ms")" "$(ratio "$BASE/cluster.ms" "$BASE/parts.ms")" "$of_least" "$memory"
+    [ -z "$OTHER" ] || printf '%-32s | %9.1f ms, %.3f of plain\n' '  other' "$(median <"$BASE/other.ms")" \
+        "$(ratio "$BASE/other.ms" "$BASE/plain.ms")"
 }
 
 run 'COPY FROM text' copies "COPY copies FROM '$DATA/rows.txt'" '' \

@@ -8,7 +8,8 @@
 #
 # SCALE is 1 unless set, LAYOUTS "a b" (pg_test/tpch/layout_?.sql: in a, all but orders and lines is everywhere;
 # in b, each large table is spread by its own key), ROUNDS 5, ONLY a list of queries' numbers. SETTINGS are of the
-# cluster's database: SETTINGS='sharding.ship_joins=off'. All data fit into memory and fsync is off. Everything is
+# cluster's database: SETTINGS='sharding.ship_joins=off'. OTHER is the URL of a further server that holds the tables in
+# its schema tpch, for a further column; what it cannot answer has none. All data fit into memory and fsync is off. Everything is
 # removed at the end.
 
 # shellcheck source=benches/servers.sh
@@ -19,6 +20,7 @@ LAYOUTS=${LAYOUTS:-a b}
 ROUNDS=${ROUNDS:-5}
 ONLY=${ONLY:-}
 SETTINGS=${SETTINGS:-}
+SERVERS="plain cluster${OTHER:+ other}"
 TABLES="region nation supplier customer part partsupp orders lineitem"
 TPCH=$ROOT/pg_test/tpch
 
@@ -56,6 +58,11 @@ query() { # number
 
 # Creating and dropping a view does not count: the time of the SELECT.
 milliseconds() { # server, statements
+    local time
+    if time=$(run_timed "$@"); then echo "$time"; else [ "$1" = other ]; fi
+}
+
+run_timed() { # server, statements
     as_server "$PGROOT_BIN/psql" -X -q -A -t -v ON_ERROR_STOP=1 -d "$(url "$1")" -o /dev/null \
         -c 'SET search_path = tpch' -c '\timing on' -f - <<<"$2" |
         sed -nE 's/^Time: ([0-9.]+) ms.*/\1/p' | sort -n | tail -1
@@ -85,16 +92,18 @@ for layout in $LAYOUTS; do
     for number in ${ONLY:-$(seq 22)}; do
         statements=$(query "$number")
         rm -f "$BASE"/*.ms
-        for where in plain cluster; do milliseconds "$where" "$statements" >/dev/null; done
+        for where in $SERVERS; do milliseconds "$where" "$statements" >/dev/null; done
         for ((round = 1; round <= ROUNDS; round++)); do
-            for where in plain cluster; do milliseconds "$where" "$statements" >>"$BASE/$where.ms"; done
+            for where in $SERVERS; do milliseconds "$where" "$statements" >>"$BASE/$where.ms"; done
         done
         same=
         [ "$(answer plain "$statements")" = "$(answer cluster "$statements")" ] || same=DIFFERENT
         ratio=$(ratio "$BASE/cluster.ms" "$BASE/plain.ms")
         echo "$ratio" >>"$BASE/ratios"
-        printf 'query %-4s | %9.1f %9.1f %6.2f %s\n' "$number" "$(median <"$BASE/plain.ms")" \
+        printf 'query %-4s | %9.1f %9.1f %6.2f %s' "$number" "$(median <"$BASE/plain.ms")" \
             "$(median <"$BASE/cluster.ms")" "$ratio" "$same"
+        [ ! -s "$BASE/other.ms" ] || printf ' | other %.1f' "$(median <"$BASE/other.ms")"
+        echo
     done
     awk '{ sum += log($1) } END { printf "geometric mean of %d: %.2f\n", NR, exp(sum / NR) }' "$BASE/ratios"
 done
