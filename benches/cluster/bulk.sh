@@ -113,7 +113,7 @@ run() { # NAME, TABLE that is written or '', SQL, the same for a tenth of the ro
     done
     if [ -n "$half" ]; then
         least=$(median <"$BASE/least.ms")
-        of_least=$(ratio "$BASE/cluster.ms" "$BASE/least.ms")
+        of_least=$(ratio "$BASE/cluster.ms" "$BASE/least.ms" | xargs printf %.3f)
     fi
     if [ -n "$table" ]; then
         local sums="SELECT count(*), sum(id) FROM $table"
