@@ -52,6 +52,8 @@ pub mod sqlstate {
     pub const SERIALIZATION_FAILURE: SqlState = SqlState::new("40001");
     pub const TRANSACTION_ROLLBACK: SqlState = SqlState::new("40000");
     pub const INVALID_AUTHORIZATION: SqlState = SqlState::new("28000");
+    pub const NOT_NULL_VIOLATION: SqlState = SqlState::new("23502");
+    pub const CHECK_VIOLATION: SqlState = SqlState::new("23514");
     pub const INSUFFICIENT_PRIVILEGE: SqlState = SqlState::new("42501");
     pub const UNDEFINED_OBJECT: SqlState = SqlState::new("42704");
     pub const UNDEFINED_TABLE: SqlState = SqlState::new("42P01");

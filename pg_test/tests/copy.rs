@@ -220,6 +220,141 @@ fn errors_name_the_line_of_the_input() {
     assert!(message.contains("\"x3\"") && more.contains("line 3, column v"), "{message} {more}");
 }
 
+/// The last COPY of each connection that a node has.
+fn copies_on(cluster: &Cluster, node: usize) -> Vec<String> {
+    let sql = "SELECT query FROM pg_stat_activity WHERE query LIKE 'COPY %' ORDER BY query";
+    let rows = cluster.node_client(node).query(sql, &[]).expect(sql);
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
+const ALL_TYPES: &str = "CREATE TYPE mood AS ENUM ('sad', 'it''s ok'); CREATE DOMAIN small AS int CHECK (value < 100);
+    CREATE TABLE t (id int8, b bool, i2 int2, i4 small, f4 float4, f8 float8, n numeric, n2 numeric(6, 2), t text, v varchar(5),
+        c char(3), j json, jb jsonb, y bytea, u uuid, d date, tm time, ts timestamp, tz timestamptz(3), e mood,
+        CHECK (i2 <> 13))";
+
+/// Rows of all types in the forms that go on in binary.
+fn plain_rows(from: usize, to: usize) -> Vec<String> {
+    let row = |i: usize| {
+        let (day, hour, sign) = (i % 28 + 1, i % 24, if i.is_multiple_of(3) { "-" } else { "" });
+        let fields = [
+            format!("{sign}{}", i * 7919),
+            if i.is_multiple_of(2) { "t" } else { "false" }.to_owned(),
+            format!("{sign}{}", i % 10),
+            format!("{}", i % 100),
+            format!("{sign}{}.25e{}", i % 9, i % 20),
+            format!("{sign}0.{i}"),
+            format!("{sign}{i}000{}.{:04}0", i % 7, i % 1000),
+            format!("{sign}{}.{}", i % 9999, i % 1000),
+            format!("tab\\tnew\\nline \\\\ é {i}"),
+            format!("v{}", i % 1000),
+            "c".to_owned(),
+            format!("{{\"a\": {i}}}"),
+            format!("[{i}, null]"),
+            format!("\\\\x{:04x}", i % 65536),
+            format!("a0eebc99-9c0b-4ef8-bb6d-6bb9{:08X}", i),
+            format!("{:04}-02-{day:02}", 1900 + i % 200),
+            format!("{hour:02}:59:0{}.{}", i % 10, i % 1000),
+            format!("2024-{:02}-{day:02} {hour:02}:00:00.00{}", i % 12 + 1, i % 10),
+            format!(
+                "1999-{:02}-{day:02} {hour:02}:30:59.999{}{}0{}:30",
+                i % 12 + 1,
+                i % 1000,
+                if i % 2 == 0 { "+" } else { "-" },
+                i % 10
+            ),
+            "it's ok".to_owned(),
+        ];
+        let null =
+            |(n, field): (usize, String)| if i.is_multiple_of(17) && n == i % 20 { "\\N".to_owned() } else { field };
+        fields.into_iter().enumerate().map(null).collect::<Vec<_>>().join("\t")
+    };
+    (from..to).map(row).collect()
+}
+
+#[test]
+fn rows_of_known_types_go_on_in_binary() {
+    let servers = start(2, ALL_TYPES, "id");
+    let mut pair = servers.pair();
+    let input = |rows: &[String]| rows.iter().flat_map(|row| format!("{row}\n").into_bytes()).collect::<Vec<u8>>();
+    let rows = plain_rows(1, 3000);
+    same(&mut pair, "COPY t FROM STDIN", &input(&rows));
+    for (setting, target) in [("on", "FORMAT binary"), ("off", "FORMAT text")] {
+        let mut session = servers.cluster.session();
+        session.run(&format!("SET sharding.enable_binary_copy = {setting}"));
+        session.run("BEGIN");
+        let replies = session.run_with_input("COPY t FROM STDIN", Some(&input(&rows)));
+        assert_eq!(replies.last().map(Reply::tag), Some("COPY 2999"));
+        for node in 1..=2 {
+            let copies = copies_on(&servers.cluster, node);
+            assert!(copies.iter().any(|copy| copy.contains(target)), "{setting}: {copies:?}");
+        }
+        session.run("ROLLBACK");
+    }
+    // Other spellings, and what is wrong, in a row behind others and before others.
+    let columns = "id b i2 i4 f4 f8 n n2 t v c j jb y u d tm ts tz e";
+    for (column, values) in [
+        ("id", "+5| 7 |99999999999999999999|x|"),
+        ("b", "yes|on|0|TRUE|maybe"),
+        ("i2", "13|40000|1.5|\\N"),
+        ("i4", "100|-5|0007|3000000000"),
+        ("f4", "Infinity|nan|1e40|1e-50|.5|1e|-0"),
+        ("f8", "1e308|1e309|4.9e-324|1e-400|0x1p3|-0.0"),
+        ("n", "NaN|1e3|.5|5.|infinity|-0.000|00000000012345678901234567890123456789.00000|1_0|1e200000"),
+        ("n2", "9999.994|9999.995|-1.005|99999"),
+        ("t", "\\\\.|a\\x41|\\0|\\xff|\\303\\251"),
+        ("v", "12345|123456|12345   |é1234|é12345"),
+        ("c", "abcd|abc   |é|"),
+        ("j", "{|1e5|  [1 ,2]|nul"),
+        ("jb", "{\"b\":1,\"a\":2,\"b\":3}|1 2|\"\\\\u0000\""),
+        ("y", "\\\\x0|abc|\\\\xzz|\\\\\\\\|\\\\x"),
+        (
+            "u",
+            "{a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11}|a0eebc999c0b4ef8bb6d6bb9bd380a11|a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a1",
+        ),
+        ("d", "2023-02-29|infinity|Feb 3, 2024|2024-2-3|0000-01-01|4714-11-24 BC|1/2/2024"),
+        ("tm", "24:00:00|10:11|allballs|25:00:00|10:00:00.1234567"),
+        ("ts", "2024-01-01|2024-01-01T10:00:00|2024-01-01 10:00:00.9999999|epoch|2024-01-01 10:00:60|-infinity"),
+        (
+            "tz",
+            "2024-01-01 10:00:00|2024-01-01 10:00:00 UTC|2024-01-01 10:00:00Z|2024-01-01 10:00:00+15|2024-01-01 10:00:00.12345-02:30",
+        ),
+        ("e", "sad|happy|Sad"),
+    ] {
+        let index = columns.split(' ').position(|name| name == column).expect(column);
+        for value in values.split('|') {
+            let mut rows = rows[..60].to_vec();
+            let mut fields: Vec<&str> = rows[30].split('\t').collect();
+            fields[index] = value;
+            rows[30] = fields.join("\t");
+            same(&mut pair, "COPY t FROM STDIN", &input(&rows));
+        }
+    }
+    // In CSV, with quotes, and in another order.
+    let csv = |i: usize| format!("\"a,\"\"\nb{i}\",{i},,2024-01-0{}\r\n", i % 9 + 1).into_bytes();
+    let sql = "COPY t (t, id, v, d) FROM STDIN (FORMAT csv, HEADER)";
+    let good: Vec<u8> = b"t,id,v,d\r\n".iter().copied().chain((1..5000).flat_map(csv)).collect();
+    same(&mut pair, sql, &good);
+    for fault in
+        ["x,y,z,2024-01-01\r\n", "x,1,123456,\r\n", "x,1\r\n", "\"x\"y,1,,\r\n", "x,1,,\n", "x,1,\"\",2024-02-30\r\n"]
+    {
+        let input: Vec<u8> = good.iter().copied().chain(fault.bytes()).chain((1..100).flat_map(csv)).collect();
+        same(&mut pair, sql, &input);
+    }
+    // What the rows are checked for, far behind.
+    pair.both("ALTER TABLE t ALTER t SET NOT NULL, ADD UNIQUE (id, d)");
+    let many: Vec<u8> = (1..60_000).flat_map(csv).collect();
+    let sql = "COPY t (t, id, v, d) FROM STDIN (FORMAT csv)";
+    for fault in [",7,,2024-01-01\r\n", "again,7,,2024-01-08\r\n", "\"é, long\",8,1234567,\r\n"] {
+        let input: Vec<u8> = many.iter().copied().chain(fault.bytes()).chain((60_000..60_100).flat_map(csv)).collect();
+        same(&mut pair, sql, &input);
+    }
+    // Triggers may say where they are, or look at what is there.
+    pair.both("ALTER TABLE t ALTER t DROP NOT NULL;
+        CREATE FUNCTION look() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN IF NEW.id = 77 THEN RAISE ''stop''; END IF; RETURN NEW; END';
+        CREATE TRIGGER look BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION look()");
+    same(&mut pair, sql, &many);
+}
+
 #[test]
 fn keys_of_many_types() {
     let servers = start(2, "CREATE TABLE t (id int, n int)", "id");

@@ -24,13 +24,14 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
 /// The planner's switches: each by itself, and the first for all.
-const SWITCHES: [&str; 6] = [
+const SWITCHES: [&str; 7] = [
     "enable_pushdown",
     "enable_join_pushdown",
     "enable_aggregate_pushdown",
     "enable_sort_pushdown",
     "enable_node_settings",
     "enable_shard_writes",
+    "enable_binary_copy",
 ];
 
 /// A cluster that everything runs on.

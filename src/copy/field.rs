@@ -1,4 +1,4 @@
-//! The shard key of a record of text or CSV.
+//! The shard key of a record of text or CSV, and its fields one after the other.
 //!
 //! ```
 //! use sharding::copy::{Key, Style, field::key};
@@ -47,11 +47,31 @@ fn text_key(style: &Style, record: &[u8], index: usize, value: &mut Vec<u8>) -> 
     Key::Value
 }
 
+/// The first of two bytes in a text where it is mostly near: `memchr2` costs more to begin than a short field.
+fn near(first: u8, second: u8, text: &[u8]) -> Option<usize> {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    let (words, _) = text.as_chunks::<8>();
+    for (index, word) in words.iter().take(NEAR).enumerate() {
+        let word = u64::from_le_bytes(*word);
+        // The highest bit of each byte that is zero, and perhaps of some behind it.
+        let zeros = |word: u64| word.wrapping_sub(ONES) & !word & ONES << 7;
+        let found = zeros(word ^ ONES * u64::from(first)) | zeros(word ^ ONES * u64::from(second));
+        if found != 0 {
+            return Some(index * 8 + found.trailing_zeros() as usize / 8);
+        }
+    }
+    let searched = words.len().min(NEAR) * 8;
+    memchr2(first, second, &text[searched..]).map(|at| searched + at)
+}
+
+/// Words of eight bytes.
+const NEAR: usize = 2;
+
 /// Where the first field ends, if there is one behind it, and whether it has escapes.
 fn text_field(rest: &[u8], delimiter: u8) -> (Option<usize>, bool) {
     let mut at = 0;
     let mut escaped = false;
-    while let Some(found) = rest.get(at..).and_then(|rest| memchr2(delimiter, b'\\', rest)) {
+    while let Some(found) = rest.get(at..).and_then(|rest| near(delimiter, b'\\', rest)) {
         at += found;
         if rest[at] == delimiter {
             return (Some(at), escaped);
@@ -118,6 +138,105 @@ fn csv_key(style: &Style, csv: &Csv, record: &[u8], index: usize, value: &mut Ve
     let is_marker = value[start..] == style.null[..];
     let null = if field.quoted { csv.key_force_null && is_marker } else { is_marker && !csv.key_force_not_null };
     if null { Key::Null } else { Key::Value }
+}
+
+/// A field of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken<'a> {
+    Null,
+    /// It stands there in the clear.
+    Slice(&'a [u8]),
+    /// It is in the buffer that the caller gave.
+    Decoded,
+}
+
+/// The fields of a record, without its newline, one after the other. What Postgres may refuse ends them: newlines outside of
+/// quotes, `\.`, quotes in the middle of a field.
+#[derive(Debug)]
+pub struct Fields<'a> {
+    style: &'a Style,
+    /// What is left; `None` behind the last one.
+    rest: Option<&'a [u8]>,
+    has_newlines: bool,
+}
+
+impl<'a> Fields<'a> {
+    pub fn new(style: &'a Style, record: &'a [u8]) -> Fields<'a> {
+        let has_newlines = memchr2(b'\n', b'\r', record).is_some();
+        Fields { style, rest: (style.csv.is_some() || !has_newlines).then_some(record), has_newlines }
+    }
+
+    /// Whether there are no more.
+    pub fn is_at_end(&self) -> bool {
+        self.rest.is_none()
+    }
+
+    /// The next one; `None` if there is none, or it is not for here.
+    pub fn next(&mut self, value: &mut Vec<u8>) -> Option<Taken<'a>> {
+        let rest = self.rest?;
+        value.clear();
+        let (end, taken) = match &self.style.csv {
+            None => self.text(rest, value)?,
+            Some(csv) if rest.first() == Some(&csv.quote) => self.quoted(csv, rest, value)?,
+            Some(csv) => self.unquoted(csv, rest)?,
+        };
+        self.rest = end.map(|end| &rest[end + 1..]);
+        Some(taken)
+    }
+
+    fn text(&self, rest: &'a [u8], value: &mut Vec<u8>) -> Option<(Option<usize>, Taken<'a>)> {
+        let (end, escaped) = text_field(rest, self.style.delimiter);
+        let raw = &rest[..end.unwrap_or(rest.len())];
+        if raw == self.style.null {
+            return Some((end, Taken::Null));
+        }
+        if !escaped {
+            return Some((end, Taken::Slice(raw)));
+        }
+        let is_marker = raw.windows(2).any(|pair| pair == b"\\.");
+        unescape(raw, value);
+        (!is_marker).then_some((end, Taken::Decoded))
+    }
+
+    fn unquoted(&self, csv: &Csv, rest: &'a [u8]) -> Option<(Option<usize>, Taken<'a>)> {
+        let end = near(self.style.delimiter, csv.quote, rest);
+        let raw = &rest[..end.unwrap_or(rest.len())];
+        if end.is_some_and(|end| rest[end] != self.style.delimiter)
+            || self.has_newlines && memchr2(b'\n', b'\r', raw).is_some()
+        {
+            return None;
+        }
+        Some((end, if raw == self.style.null { Taken::Null } else { Taken::Slice(raw) }))
+    }
+
+    fn quoted(&self, csv: &Csv, rest: &'a [u8], value: &mut Vec<u8>) -> Option<(Option<usize>, Taken<'a>)> {
+        let mut start = 1;
+        let mut at = 1;
+        loop {
+            at += memchr2(csv.quote, csv.escape, &rest[at..])?;
+            let next = rest.get(at + 1).copied();
+            if rest[at] == csv.escape && next.is_some_and(|next| next == csv.escape || next == csv.quote) {
+                value.extend_from_slice(&rest[start..at]);
+                start = at + 1;
+                at += 2;
+            } else if rest[at] == csv.quote {
+                break;
+            } else {
+                at += 1;
+            }
+        }
+        let taken = match start {
+            1 => Taken::Slice(&rest[1..at]),
+            _ => {
+                value.extend_from_slice(&rest[start..at]);
+                Taken::Decoded
+            }
+        };
+        match rest.get(at + 1) {
+            None => Some((None, taken)),
+            Some(byte) => (*byte == self.style.delimiter).then_some((Some(at + 1), taken)),
+        }
+    }
 }
 
 struct Field {
@@ -229,6 +348,19 @@ mod tests {
         assert_eq!(value(b"a\\"), b"a");
         assert_eq!(found(&style, br"\0", 0), None);
         assert_eq!(found(&style, b"a|-|b", 1), Some(None));
+    }
+
+    #[test]
+    fn what_is_near_and_what_is_far() {
+        for length in 0..40 {
+            for at in 0..length {
+                let mut text = vec![b'a' + 1; length];
+                text[at] = b'\\';
+                text[length - 1] = b'a';
+                assert_eq!(near(b'a', b'\\', &text), Some(at.min(length - 1)));
+                assert_eq!(near(b'x', b'y', &text), None);
+            }
+        }
     }
 
     #[test]

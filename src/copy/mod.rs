@@ -13,19 +13,24 @@
 //! - [`lines`]: text and CSV into records
 //! - [`field`]: a record's key
 //! - [`binary`]: the same two for the binary format
+//! - [`encode`]: a record of text or CSV in binary, with [`binary_form`] for each value
 //! - [`key_hash`]: the hash of the commonest keys
 //! - [`line_map`]: which line of the input a node's line was
+//! - [`recent`]: the text of records that went in binary, for errors
 //! - [`lanes`]: which records go to which node
 //!
 //! The other way, rows that nodes send become lines for the client: [`output`].
 
 pub mod binary;
+pub mod binary_form;
+pub mod encode;
 pub mod field;
 pub mod key_hash;
 pub mod lanes;
 pub mod line_map;
 pub mod lines;
 pub mod output;
+pub mod recent;
 #[cfg(test)]
 mod reference;
 

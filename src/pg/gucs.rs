@@ -48,6 +48,8 @@ pub static AGGREGATE_PUSHDOWN: GucSetting<bool> = GucSetting::<bool>::new(true);
 pub static SORT_PUSHDOWN: GucSetting<bool> = GucSetting::<bool>::new(true);
 /// Settings of the nodes' planners that travel with statements of many rows.
 pub static NODE_SETTINGS: GucSetting<bool> = GucSetting::<bool>::new(true);
+/// COPY FROM text and CSV that goes on in binary.
+pub static BINARY_COPY: GucSetting<bool> = GucSetting::<bool>::new(true);
 /// INSERT ... SELECT of many rows that addresses shards, not their parents.
 pub static SHARD_WRITES: GucSetting<bool> = GucSetting::<bool>::new(true);
 
@@ -143,6 +145,11 @@ pub fn install() {
         &NODE_SETTINGS,
         GucContext::Userset,
         GucFlags::EXPLAIN,
+    );
+    define(
+        c"sharding.enable_binary_copy",
+        c"Has COPY FROM send rows on in binary where it knows their types.",
+        &BINARY_COPY,
     );
     define(
         c"sharding.enable_shard_writes",

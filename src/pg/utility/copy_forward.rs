@@ -1,17 +1,22 @@
-//! COPY FROM of raw bytes: the input is cut into records, each goes unparsed to the node of its key.
+//! COPY FROM of raw bytes: the input is cut into records, each goes to the node of its key without Postgres's reading it.
 //!
 //! ```text
 //! source -> records with their keys -> shards, a batch at a time -> a COPY per node, all at once
 //! ```
 //!
-//! What makes the answer right is on the nodes: their COPY parses every field, routes the row by its own partitions and
+//! What makes the answer right is on the nodes: their COPY reads every field, routes the row by its own partitions and
 //! refuses what is not theirs. A node's error gets the input's line number; of several nodes' errors that of the first
 //! line is raised. [`copy_remote`](super::copy_remote) says when this is done.
+//!
+//! Text and CSV are put into binary on the way as far as that is simple. Then the COPYs end, and others go on with the
+//! text as it is: whatever is unusual or wrong is the nodes' to read.
 
 use crate::catalog::{ClusterMap, NodeId, TableId};
+use crate::copy::encode::{Encoder, valid_up_to};
 use crate::copy::lanes::Lanes;
 use crate::copy::line_map::{LineMap, line_in};
 use crate::copy::lines::{Lines, Step, malformed};
+use crate::copy::recent::Recent;
 use crate::copy::{Key, binary, field};
 use crate::error::{Error, Result, SqlState, sqlstate};
 use crate::pg::guard::boundary;
@@ -27,6 +32,8 @@ use std::ops::Range;
 
 /// What is read before it is sent on: enough for large messages, little enough to stay in the processor's cache.
 const WINDOW: usize = 512 * 1024;
+/// Of the input, what is kept for each node to be shown in errors: as much as may be on its way.
+const RECENT: usize = 4 << 20;
 /// The largest record, as for Postgres's own buffers.
 const LARGEST: usize = 0x3fff_ffff;
 
@@ -65,7 +72,19 @@ pub unsafe fn forward(
             Format::Text(style, marker) => Cut::Text(Lines::new(style, *marker)),
             Format::Binary => Cut::Binary,
         };
+        let encoding = match (&remote.format, &remote.binary) {
+            (Format::Text(style, _), Some((sql, forms))) => Some(Encoding {
+                sql: sql.clone(),
+                encoder: Encoder::new(style.clone(), forms.clone()),
+                recent: Recent::new(style.clone(), remote.columns.clone(), RECENT * nodes.len()),
+                bytes: Vec::new(),
+                ends: Vec::new(),
+            }),
+            _ => None,
+        };
         let copy = Forwarding {
+            encoding,
+            rows_in_binary: 0,
             of_lane: Lanes::new(group.shards.iter().map(lane).collect(), nodes.len()),
             lanes: nodes.iter().map(|node| Lane { node: *node, open: None }).collect(),
             remote,
@@ -99,6 +118,9 @@ struct Forwarding {
     remote: Remote,
     source: Source,
     cut: Cut,
+    /// As long as text goes on in binary.
+    encoding: Option<Encoding>,
+    rows_in_binary: u64,
     keys: Keys,
     /// The records of the piece of input at hand, and their keys.
     records: Vec<Record>,
@@ -132,7 +154,34 @@ struct Lane {
 /// A record of the piece of input, and the lines it takes.
 struct Record {
     bytes: Range<usize>,
+    /// Its length without its newline.
+    length: usize,
     lines: u32,
+}
+
+impl Record {
+    /// Where it is, without its newline.
+    fn content(&self) -> Range<usize> {
+        self.bytes.start..self.bytes.start + self.length
+    }
+}
+
+/// The conversion to binary, as long as all can be converted.
+struct Encoding {
+    /// The nodes' statement.
+    sql: String,
+    encoder: Encoder,
+    recent: Recent,
+    /// The records, converted, and where each ends.
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Encoding {
+    fn record(&self, number: usize) -> &[u8] {
+        let start = if number == 0 { 0 } else { self.ends[number - 1] };
+        &self.bytes[start..self.ends[number]]
+    }
 }
 
 impl Forwarding {
@@ -159,18 +208,10 @@ impl Forwarding {
             // A node compares the names also if no row follows.
             self.open(0)?;
         }
-        let trailer = if matches!(self.cut, Cut::Binary) { binary::TRAILER } else { b"" };
-        for stream in self.streams() {
-            stream.push(trailer)?;
-        }
         self.source.close(!self.more)?;
-        let answers = finish(&self.streams(), Ending::Done);
-        let rows = answers.iter().flatten().sum();
-        if answers.iter().any(Result::is_err) {
-            return Err(self.first_error(answers));
-        }
+        let rows = self.finish()?;
         self.keys.close();
-        Ok(rows)
+        Ok(self.rows_in_binary + rows)
     }
 
     /// Notes the records of a piece of input. How much of it they take, and whether the data are at their end.
@@ -211,7 +252,8 @@ impl Forwarding {
                 // A malformed record goes where NULL goes, to be refused.
                 let value = (key == Key::Value).then_some((start, length));
                 self.batch.entries.push(Entry { value, line: self.line });
-                self.records.push(Record { bytes: at..at + record.end, lines: record.lines });
+                let (bytes, length) = (at..at + record.end, record.content);
+                self.records.push(Record { bytes, length, lines: record.lines });
             }
             at += record.end;
         }
@@ -242,7 +284,7 @@ impl Forwarding {
                 };
             self.line += 1;
             self.batch.push(key.map(|key| &input[at + key.start..at + key.end]), self.line);
-            self.records.push(Record { bytes: at..at + end, lines: 1 });
+            self.records.push(Record { bytes: at..at + end, length: end, lines: 1 });
             at += end;
         }
     }
@@ -250,25 +292,75 @@ impl Forwarding {
     /// Sends the records to their nodes; `false` if a node has answered, which is with an error.
     fn send(&mut self, input: &[u8]) -> Result<bool> {
         let mut shards = Vec::new();
-        let Err(refused) = self.keys.shards(&self.batch, &mut shards) else {
-            return self.spread(input, &shards);
-        };
-        // What is wrong in the lines up to this one comes first, and with this one, what Postgres looks at earlier. The
-        // nodes know, once they have them.
+        let refused = self.keys.shards(&self.batch, &mut shards).err();
+        // What is wrong in the lines up to the refused one comes first, and with this one, what Postgres looks at earlier.
+        // The nodes know, once they have them.
         self.records.truncate(shards.len());
-        if self.spread(input, &shards)? {
-            let answers = finish(&self.streams(), Ending::Done);
-            return match answers.iter().any(Result::is_err) {
-                true => Err(self.first_error(answers)),
-                false => Err(refused.raise()),
-            };
+        let in_binary = self.encode(input);
+        if !self.spread(input, &shards, 0..in_binary)? {
+            return Ok(false);
         }
-        Ok(false)
+        if in_binary < self.records.len() {
+            self.go_on_as_it_is()?;
+            if !self.spread(input, &shards, in_binary..shards.len())? {
+                return Ok(false);
+            }
+        }
+        let Some(refused) = refused else { return Ok(true) };
+        let answers = finish(&self.streams(), Ending::Done);
+        match answers.iter().any(Result::is_err) {
+            true => Err(self.first_error(answers)),
+            false => Err(refused.raise()),
+        }
     }
 
-    /// Sends each record to the node of its shard.
-    fn spread(&mut self, input: &[u8], shards: &[u32]) -> Result<bool> {
-        self.of_lane.assign(shards);
+    /// Converts the records up to the first that cannot be; how many.
+    fn encode(&mut self, input: &[u8]) -> usize {
+        let (Some(encoding), Cut::Text(lines)) = (&mut self.encoding, &self.cut) else { return 0 };
+        let records = self.records.iter().zip(&self.batch.entries);
+        encoding.recent.keep(input, records.map(|(record, key)| (key.line, record.content())));
+        encoding.bytes.clear();
+        encoding.ends.clear();
+        let valid = valid_up_to(input);
+        for record in &self.records {
+            let content = record.content();
+            let newline = &input[content.end..record.bytes.end];
+            let as_others = newline.is_empty() || newline == lines.newline().bytes();
+            if !as_others || content.end > valid || !encoding.encoder.record(&input[content], &mut encoding.bytes) {
+                break;
+            }
+            encoding.ends.push(encoding.bytes.len());
+        }
+        encoding.ends.len()
+    }
+
+    /// Ends what went in binary: the rest goes as it is.
+    fn go_on_as_it_is(&mut self) -> Result<()> {
+        if self.encoding.is_none() {
+            return Ok(());
+        }
+        self.rows_in_binary = self.finish()?;
+        self.lanes.iter_mut().for_each(|lane| lane.open = None);
+        self.encoding = None;
+        Ok(())
+    }
+
+    /// Ends the data; the number of rows that the nodes took.
+    fn finish(&mut self) -> Result<u64> {
+        let trailer = if matches!(self.cut, Cut::Binary) || self.encoding.is_some() { binary::TRAILER } else { b"" };
+        for stream in self.streams() {
+            stream.push(trailer)?;
+        }
+        let answers = finish(&self.streams(), Ending::Done);
+        match answers.iter().any(Result::is_err) {
+            true => Err(self.first_error(answers)),
+            false => Ok(answers.iter().flatten().sum()),
+        }
+    }
+
+    /// Sends some of the records, each to the node of its shard.
+    fn spread(&mut self, input: &[u8], shards: &[u32], part: Range<usize>) -> Result<bool> {
+        self.of_lane.assign(&shards[part.clone()]);
         // In the order of the nodes: two that need several must not wait for each other.
         for index in 0..self.lanes.len() {
             if self.of_lane.records(index).is_empty() {
@@ -276,21 +368,29 @@ impl Forwarding {
             }
             self.open(index)?;
             let Some((stream, map)) = &mut self.lanes[index].open else { continue };
-            let numbers = || self.of_lane.records(index).iter().map(|number| *number as usize);
-            stream.push_records(numbers().map(|number| &input[self.records[number].bytes.clone()]))?;
+            let numbers = || self.of_lane.records(index).iter().map(|number| part.start + *number as usize);
+            match &self.encoding {
+                Some(encoding) => stream.push_records(numbers().map(|number| encoding.record(number)))?,
+                None => stream.push_records(numbers().map(|number| &input[self.records[number].bytes.clone()]))?,
+            }
             for number in numbers() {
-                map.push(self.batch.entries[number].line, self.records[number].lines);
+                let lines = if self.encoding.is_some() { 1 } else { self.records[number].lines };
+                map.push(self.batch.entries[number].line, lines);
             }
         }
-        self.rows += self.records.len() as u64;
+        self.rows += part.len() as u64;
         Ok(!make_room(&self.streams()))
     }
 
     fn open(&mut self, index: usize) -> Result<()> {
         let lane = &mut self.lanes[index];
         if lane.open.is_none() {
-            let stream = CopyStream::open(lane.node, &self.remote.sql)?;
-            let (first, lines) = self.first.as_ref().map_or((&b""[..], 0), |(first, lines)| (first, *lines));
+            let first = self.first.as_ref().map_or((&b""[..], 0), |(first, lines)| (first, *lines));
+            let (sql, first, lines) = match &self.encoding {
+                Some(encoding) => (&encoding.sql, binary::HEADER, 0),
+                None => (&self.remote.sql, first.0, first.1),
+            };
+            let stream = CopyStream::open(lane.node, sql)?;
             stream.push(first)?;
             lane.open = Some((stream, LineMap::new(lines)));
         }
@@ -315,6 +415,12 @@ impl Forwarding {
         let errors = answers.into_iter().zip(maps).filter_map(|(answer, map)| {
             let mut error = answer.err()?;
             error.context = error.context.map(|context| map.translate(&context, &self.prefix));
+            if let Some(encoding) = &self.encoding {
+                // The row is looked at with its line at hand, but for unique keys.
+                let with_record = [sqlstate::NOT_NULL_VIOLATION, sqlstate::CHECK_VIOLATION].contains(&error.code);
+                let complete = |context: String| encoding.recent.complete(&context, &self.prefix, with_record);
+                error.context = error.context.map(complete);
+            }
             Some(error)
         });
         let line = |error: &Error| error.context.as_deref().and_then(|c| line_in(c, &self.prefix)).unwrap_or(u64::MAX);

@@ -1,6 +1,6 @@
 //! COPY FROM into a distributed table.
 //!
-//! Mostly the input's bytes go on to the nodes unparsed ([`copy_forward`](super::copy_forward)). Where that would not
+//! Mostly the input goes on to the nodes unparsed ([`copy_forward`](super::copy_forward)). Where that would not
 //! mean the same, Postgres reads the rows here, with all formats and options, and fills in defaults (so sequences
 //! are the coordinator's); [`BulkLoader`] sends them to the nodes of their shards, where constraints and
 //! row triggers do their work. An error in the input names its line as usual. COPY into a reference

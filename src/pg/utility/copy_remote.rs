@@ -12,15 +12,20 @@
 //! rows are parsed here.
 //!
 //! Text nodes always get a header, if only an empty line: it fixes the style of newlines.
+//!
+//! Where the columns' types allow, records go on in binary, which costs a node much less to read, as far as they are
+//! written as they mostly are ([`crate::copy::encode`]); from the first one on that is not, they go as they are.
 
 use crate::catalog::TableId;
 use crate::catalog::{quote_identifier, quote_literal};
+use crate::copy::binary_form::Form;
 use crate::copy::{Csv, Marker, Style};
 use crate::error::Result;
 use crate::pg::ddl::describe;
 use crate::pg::guard::boundary;
 use crate::pg::utility::copy_from::Target;
 use crate::pg::utility::{compat, raw, tree};
+use crate::pg::{gucs, tuple};
 use pgrx::pg_sys;
 use std::ffi::CStr;
 
@@ -65,6 +70,8 @@ pub struct Remote {
     pub header: Header,
     /// The nodes' statement.
     pub sql: String,
+    /// The same for binary records, and how values get that form, where text can be converted.
+    pub binary: Option<(String, Vec<Form>)>,
     pub columns: Vec<String>,
     /// The key's place among them, from 0.
     pub key: usize,
@@ -132,11 +139,49 @@ impl Remote {
                 Format::Binary => format!("FORMAT binary, ENCODING {}", quote_literal(&encoding)),
                 Format::Text(style, _) => text_options(style, header, &not_null, &null, &encoding),
             };
-            let sql =
-                format!("COPY {} ({}) FROM STDIN ({options})", describe::qualified_name(table)?, quoted.join(", "));
-            Ok(Some(Remote { format, header, sql, columns, key }))
+            let start = format!("COPY {} ({}) FROM STDIN", describe::qualified_name(table)?, quoted.join(", "));
+            let convertible = gucs::BINARY_COPY.get()
+                && !matches!(format, Format::Binary)
+                && header != Header::Matched
+                && not_null.is_empty()
+                && null.is_empty()
+                && pg_sys::GetDatabaseEncoding() == pg_sys::pg_enc::PG_UTF8 as i32
+                && !tuple::is_watched(rel)
+                && (*rel).trigdesc.is_null();
+            let binary = convertible.then(|| forms(rel, &chosen)).flatten();
+            let binary = binary.map(|forms| (format!("{start} (FORMAT binary)"), forms));
+            Ok(Some(Remote { format, header, sql: format!("{start} ({options})"), binary, columns, key }))
         }
     }
+}
+
+/// How the columns' values get their binary form; `None` if one cannot be converted.
+unsafe fn forms(rel: pg_sys::Relation, columns: &[i32]) -> Option<Vec<Form>> {
+    let form = |attno: &i32| {
+        // SAFETY: look-ups in an open relation.
+        let base = unsafe { pg_sys::getBaseType(pg_sys::get_atttype((*rel).rd_id, *attno as i16)) };
+        Some(match base {
+            pg_sys::BOOLOID => Form::Bool,
+            pg_sys::BYTEAOID => Form::Bytea,
+            pg_sys::INT2OID => Form::Int2,
+            pg_sys::INT4OID => Form::Int4,
+            pg_sys::INT8OID => Form::Int8,
+            pg_sys::FLOAT4OID => Form::Float4,
+            pg_sys::FLOAT8OID => Form::Float8,
+            pg_sys::NUMERICOID => Form::Numeric,
+            pg_sys::TEXTOID | pg_sys::VARCHAROID | pg_sys::BPCHAROID | pg_sys::JSONOID => Form::Text,
+            pg_sys::JSONBOID => Form::Jsonb,
+            pg_sys::UUIDOID => Form::Uuid,
+            pg_sys::DATEOID => Form::Date,
+            pg_sys::TIMEOID => Form::Time,
+            pg_sys::TIMESTAMPOID => Form::Timestamp,
+            pg_sys::TIMESTAMPTZOID => Form::Timestamptz,
+            // SAFETY: a look-up.
+            _ if unsafe { pg_sys::type_is_enum(base) } => Form::Text,
+            _ => return None,
+        })
+    };
+    columns.iter().map(form).collect()
 }
 
 /// The options of text and CSV, spelt out.
