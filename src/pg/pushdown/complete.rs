@@ -6,7 +6,7 @@
 use super::place::{Block, Reading};
 use super::shape;
 use crate::node_as;
-use crate::pg::query_tree::strip_relabel;
+use crate::pg::query_tree::{deterministic, strip_relabel};
 use crate::pg::tree::{Node, items};
 use crate::plan::pushdown::Place;
 use pgrx::pg_sys;
@@ -62,7 +62,8 @@ impl Reading<'_> {
         unsafe {
             let Place::Split(keys) = place else { return None };
             let var = node_as!(strip_relabel(expr), T_Var)?.cast::<pg_sys::Var>();
-            if (*var).varlevelsup != 0 {
+            // A column of another table may equal a key by the letter, and other columns by its own collation.
+            if (*var).varlevelsup != 0 || !deterministic(pg_sys::exprCollation(expr)) {
                 return None;
             }
             self.reader
