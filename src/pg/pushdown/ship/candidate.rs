@@ -125,6 +125,9 @@ impl Search<'_> {
                     _ => Use::Value,
                 };
                 let exists = (*link).subLinkType == pg_sys::SubLinkType::EXISTS_SUBLINK;
+                if exists {
+                    forget_columns(sub);
+                }
                 if exists && self.reads_elsewhere(sub) && !shape::is_correlated(sub) {
                     limit_to_one(sub);
                 }
@@ -212,6 +215,19 @@ impl Search<'_> {
 impl Use {
     fn within_from(self) -> Use {
         if self == Use::Value { Use::Value } else { Use::Rows }
+    }
+}
+
+/// EXISTS asks for no column: of `SELECT *` nothing is to be sent.
+unsafe fn forget_columns(sub: *mut pg_sys::Query) {
+    // SAFETY: a private copy.
+    unsafe {
+        if is_simple(sub) && (*sub).sortClause.is_null() {
+            let one = pg_sys::Datum::from(1);
+            let one = pg_sys::makeConst(pg_sys::INT4OID, -1, pg_sys::InvalidOid, 4, one, false, true);
+            (*sub).targetList =
+                tree::list_of([pg_sys::makeTargetEntry(one.cast(), 1, c"one".as_ptr().cast_mut(), false)]);
+        }
     }
 }
 

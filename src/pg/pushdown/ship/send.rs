@@ -74,7 +74,8 @@ impl Sender<'_> {
                 items::<pg_sys::TargetEntry>((*shipped).targetList).into_iter().filter(|t| !(**t).resjunk).collect();
             let mut sent: Vec<*mut pg_sys::TargetEntry> =
                 outputs.iter().copied().filter(|t| !is_const((**t).expr.cast())).collect();
-            let is_narrowed = is_simple(source) && (*source).sortClause.is_null();
+            let only_removes_duplicates = !sent.is_empty() && is_distinct(source);
+            let is_narrowed = (is_simple(source) || only_removes_duplicates) && (*source).sortClause.is_null();
             if is_narrowed {
                 if sent.is_empty() {
                     let one = pg_sys::Datum::from(1);
@@ -86,6 +87,12 @@ impl Sender<'_> {
                     (*entry).resno = i as i16 + 1;
                     entry
                 }));
+                // Constants make no difference between rows.
+                let is_kept = |clause: &*mut pg_sys::SortGroupClause| {
+                    sent.iter().any(|t| (**t).ressortgroupref == (**clause).tleSortGroupRef)
+                };
+                let clauses = items::<pg_sys::SortGroupClause>((*source).distinctClause).into_iter();
+                (*source).distinctClause = list_of(clauses.filter(is_kept));
             }
             let produced: Vec<*mut pg_sys::TargetEntry> =
                 items::<pg_sys::TargetEntry>((*source).targetList).into_iter().filter(|t| !(**t).resjunk).collect();
@@ -126,6 +133,17 @@ impl Sender<'_> {
             self.values.push(Value::Column { shipment, column });
             param
         }
+    }
+}
+
+/// Whether a query joins, filters and removes duplicates, and no more.
+unsafe fn is_distinct(query: *mut pg_sys::Query) -> bool {
+    // SAFETY: the clause is put back.
+    unsafe {
+        let clause = std::mem::replace(&mut (*query).distinctClause, ptr::null_mut());
+        let is_distinct = !clause.is_null() && !(*query).hasDistinctOn && is_simple(query);
+        (*query).distinctClause = clause;
+        is_distinct
     }
 }
 
