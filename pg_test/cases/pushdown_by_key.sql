@@ -53,6 +53,14 @@ SELECT count(*) FROM items i WHERE NOT EXISTS (SELECT FROM orders o JOIN order_l
 SELECT i.k, count(*) FROM items i WHERE NOT EXISTS (SELECT FROM orders o WHERE o.tenant_id = i.k AND o.total > i.id) GROUP BY i.k;
 SELECT l.word FROM loc l WHERE NOT EXISTS (SELECT FROM items i WHERE i.id = l.item_id AND i.ok);
 SELECT i.id FROM items i WHERE NOT EXISTS (SELECT FROM loc l WHERE l.item_id = i.id);
+SELECT i.id FROM items i WHERE NOT EXISTS (SELECT * FROM docs d WHERE d.item_id = i.id);
+SELECT i.id FROM items i WHERE EXISTS (SELECT d.*, 1 / 0 FROM docs d WHERE d.item_id = i.id);
+SELECT i.id FROM items i WHERE EXISTS (SELECT count(*) FROM docs d WHERE d.item_id = i.id);
+SELECT i.id FROM items i WHERE EXISTS (SELECT count(*) FROM docs d WHERE d.item_id = i.id HAVING count(*) > 1);
+SELECT i.id FROM items i WHERE EXISTS (SELECT DISTINCT d.title FROM docs d WHERE d.item_id = i.id ORDER BY d.title LIMIT 1);
+SELECT i.id FROM items i WHERE EXISTS (SELECT * FROM docs d WHERE d.item_id = 3 ORDER BY d.title);
+SELECT count(*) FROM items i JOIN (SELECT DISTINCT 1 AS one, item_id, 'x'::text AS x FROM docs) d ON d.item_id = i.id AND d.one = 1;
+SELECT count(*) FROM items i, (SELECT DISTINCT 1 AS one FROM docs) d WHERE d.one < i.id;
 
 -- Subqueries: grouped by the value, set operations, LATERAL, CTEs.
 SELECT o.tenant_id, sum(x.n), count(*) FROM orders o JOIN (SELECT k, count(*) n FROM items GROUP BY k) x ON x.k = o.tenant_id GROUP BY o.tenant_id;
