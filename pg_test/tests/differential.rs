@@ -24,11 +24,12 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
 /// The planner's switches: each by itself, and the first for all.
-const SWITCHES: [&str; 7] = [
+const SWITCHES: [&str; 8] = [
     "enable_pushdown",
     "enable_join_pushdown",
     "enable_aggregate_pushdown",
     "enable_sort_pushdown",
+    "enable_ship_by_key",
     "enable_node_settings",
     "enable_shard_writes",
     "enable_binary_copy",

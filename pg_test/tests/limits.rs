@@ -71,6 +71,68 @@ fn what_is_too_large_is_not_shipped() {
 }
 
 #[test]
+fn rows_go_to_the_node_of_their_value_where_they_are_joined_on_the_shard_key() {
+    let (_cluster, mut here) = start();
+    here.batch_execute("SET sharding.ship_joins = always").unwrap();
+    let kinds = [
+        ("SELECT count(*) FROM small s JOIN big b ON b.part = s.id WHERE b.id < 40", "by key"),
+        ("SELECT count(*) FROM big b LEFT JOIN local l ON l.id = b.id", "by key"),
+        // The row is kept once, on the node of its value.
+        ("SELECT count(*) FROM local l LEFT JOIN big b ON b.id = l.id", "by key"),
+        ("SELECT count(*) FROM local l FULL JOIN big b ON b.id = l.id", "by key"),
+        ("SELECT count(*) FROM local l WHERE NOT EXISTS (SELECT FROM big b WHERE b.id = l.id AND b.v = 3)", "by key"),
+        ("SELECT count(*) FROM big b WHERE b.id IN (SELECT id FROM local)", "by key"),
+        // Its absence has to be known to all.
+        ("SELECT count(*) FROM big b WHERE b.id NOT IN (SELECT id FROM local)", "to all nodes"),
+        ("SELECT count(*) FROM big b JOIN local l ON l.id = b.part", "to all nodes"),
+        ("SELECT count(*) FROM big b JOIN local l ON l.id > b.id", "to all nodes"),
+    ];
+    for (sql, how) in kinds {
+        let text = lines(&mut here, &format!("EXPLAIN (COSTS OFF) {sql}"));
+        assert!(text.contains(&format!("Rows Sent: shipped 1 {how}")), "{sql}\n{text}");
+        assert!(!text.contains("joined here"), "{sql}\n{text}");
+    }
+    let text = lines(&mut here, &format!("EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) {}", kinds[1].0));
+    assert!(text.contains("Rows Sent: shipped 1 by key (rows=5)"), "{text}");
+    here.batch_execute("SET sharding.enable_ship_by_key = off").unwrap();
+    let text = lines(&mut here, &format!("EXPLAIN (COSTS OFF) {}", kinds[1].0));
+    assert!(text.contains("Rows Sent: shipped 1 to all nodes"), "{text}");
+    let text = lines(&mut here, &format!("EXPLAIN (COSTS OFF) {}", kinds[2].0));
+    assert!(!text.contains("Rows Sent"), "{text}");
+}
+
+#[test]
+fn a_join_whose_rows_prove_too_many_to_be_sent_is_done_here() {
+    let (_cluster, mut here) = start();
+    here.batch_execute("SET sharding.ship_joins = always; SET sharding.max_shipped_size = '64kB'").unwrap();
+    // One row of 200 by estimate, and all of them.
+    let sql = "SELECT s.kind, count(*), sum(b.v) FROM small s JOIN big b ON b.part = s.id
+               WHERE (b.id + 0) / 20001 = 0 GROUP BY s.kind ORDER BY 1";
+    let text = lines(&mut here, &format!("EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) {sql}"));
+    assert!(text.contains("Rows Sent: none, there are more than expected"), "{text}");
+    assert!(text.contains("CTE joined here"), "{text}");
+    let answer = |here: &mut Client| -> Vec<(i32, i64, i64)> {
+        here.query(sql, &[]).unwrap().iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect()
+    };
+    let found = answer(&mut here);
+    assert_eq!(found.iter().map(|(_, count, _)| count).sum::<i64>(), 19_960);
+    // A transaction that reads only, and one that writes to all nodes before and after.
+    here.batch_execute("BEGIN READ ONLY").unwrap();
+    assert_eq!(answer(&mut here), found);
+    here.batch_execute("COMMIT; BEGIN; INSERT INTO big SELECT i, 7, 0 FROM generate_series(30001, 30020) i").unwrap();
+    assert_eq!(answer(&mut here), found);
+    here.batch_execute("DELETE FROM big WHERE id > 30000; COMMIT").unwrap();
+    here.batch_execute(
+        "CREATE TABLE kinds (kind int, n int8, sum int8); SELECT sharding.distribute_table('kinds', 'kind')",
+    )
+    .unwrap();
+    here.batch_execute(&format!("INSERT INTO kinds {sql}")).unwrap();
+    here.batch_execute("SET sharding.ship_joins = off").unwrap();
+    assert_eq!(answer(&mut here), found);
+    assert_eq!(here.query_one("SELECT sum(n)::int8 FROM kinds", &[]).unwrap().get::<_, i64>(0), 19_960);
+}
+
+#[test]
 fn shipped_rows_are_those_of_the_statements_snapshot() {
     let (_cluster, mut here) = start();
     here.batch_execute(

@@ -96,6 +96,35 @@ fn results_that_wait_for_each_other_stay_within_bounds() {
 }
 
 #[test]
+fn rows_that_are_sent_for_a_join_stay_within_bounds() {
+    let cluster = Cluster::start(2);
+    let mut here = cluster.client();
+    here.batch_execute(&format!(
+        "CREATE TABLE t (id int8, k int8, g text);
+         CREATE TABLE u (id int8, n int);
+         SELECT sharding.distribute_table('t', 'id', 12);
+         SELECT sharding.distribute_table('u', 'id', 8);
+         INSERT INTO t SELECT i, i % 1000 + 1, md5(i::text) || repeat('x', 120) FROM generate_series(1, {ROWS}) i;
+         INSERT INTO u SELECT i, i % 10 FROM generate_series(1, 1000) i;
+         ANALYZE"
+    ))
+    .unwrap();
+    // One row of 200 by estimate, and half of them: 22 MB.
+    let sql = "SELECT count(*), sum(length(t.g)), count(t.id) FROM u LEFT JOIN t ON t.k = u.id AND t.id % 2 = 0";
+    let (mut joins, process_id) = reader(&cluster, "1MB");
+    joins.batch_execute("SET sharding.ship_joins = always; SET sharding.max_shipped_size = '2MB'").unwrap();
+    let before = status(process_id, "RssAnon:");
+    let row = joins.query_one(sql, &[]).unwrap();
+    assert_eq!((row.get(0), row.get(1), row.get(2)), (ROWS / 2 + 500, ROWS / 2 * 152, ROWS / 2));
+    let shared = status(process_id, "RssFile:") + status(process_id, "RssShmem:");
+    let most = status(process_id, "VmHWM:").saturating_sub(shared);
+    assert!(most < before + 25, "sent: {before} MB before, {most} MB at most");
+    let explained = joins.query(&format!("EXPLAIN (ANALYZE, TIMING OFF) {sql}"), &[]).unwrap();
+    let text: Vec<String> = explained.iter().map(|row| row.get(0)).collect();
+    assert!(text.iter().any(|line| line.contains("there are more than expected")), "{text:#?}");
+}
+
+#[test]
 fn rows_that_a_write_returns_stay_within_bounds() {
     let cluster = Cluster::start(1);
     let mut here = cluster.client();

@@ -3,7 +3,7 @@
 use crate::pg::merge;
 use crate::pg::scan::Scan;
 use crate::pg::tuple;
-use crate::plan::remote::{Target, Tier};
+use crate::plan::remote::{Shipment, Target, Tier};
 use pgrx::pg_sys;
 use std::ffi::{CStr, CString};
 
@@ -48,6 +48,12 @@ pub unsafe fn scan(scan: &mut Scan, es: *mut pg_sys::ExplainState) {
         if !scan.plan.merge.is_empty() {
             text(es, c"Merge Key", &merge::describe(scan, es));
         }
+        if !scan.plan.shipping.shipments.is_empty() {
+            text(es, c"Rows Sent", &rows_sent(scan, (*es).analyze));
+            if !(*es).verbose && !scan.joins_here() {
+                scan.hide_instead();
+            }
+        }
         text(es, c"Remote SQL", statement.sql.trim());
         if (*es).verbose
             && let Some(nodes) = scan.nodes_for_explain()
@@ -80,4 +86,21 @@ pub unsafe fn scan(scan: &mut Scan, es: *mut pg_sys::ExplainState) {
             }
         }
     }
+}
+
+/// `shipped 1 by key, shipped 2 to all nodes`: the subplans whose rows are sent, and how.
+fn rows_sent(scan: &Scan, analyze: bool) -> String {
+    if scan.joins_here() {
+        return "none, there are more than expected".into();
+    }
+    let counts = scan.shipped_rows();
+    let one = |(i, shipment): (usize, &Shipment)| {
+        let to = if shipment.cut.is_some() { "by key" } else { "to all nodes" };
+        let rows = match counts.get(i).filter(|_| analyze) {
+            Some(count) => format!(" (rows={count})"),
+            None => String::new(),
+        };
+        format!("shipped {} {to}{rows}", i + 1)
+    };
+    scan.plan.shipping.shipments.iter().enumerate().map(one).collect::<Vec<_>>().join(", ")
 }

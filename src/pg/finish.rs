@@ -13,6 +13,8 @@ use crate::pg::scan::FLAG_RESCANNED;
 use crate::pg::tree::{self, Visit, items};
 use crate::pg::{lock_rows, planner, tuple};
 use pgrx::pg_sys;
+use std::cell::RefCell;
+use std::collections::HashSet;
 use std::ffi::{CStr, c_char};
 
 /// The junk column that carries the row to be written.
@@ -138,13 +140,15 @@ unsafe fn add_junk(query: *mut pg_sys::Query, expr: *mut pg_sys::Expr, name: *co
 pub unsafe fn finish(stmt: *mut pg_sys::PlannedStmt, map: &ClusterMap, conflicts: &Conflicts) -> Result<()> {
     // SAFETY: the plan was just made and belongs to us.
     unsafe {
-        let walker = Finisher { stmt, map, conflicts };
+        let walker = Finisher { stmt, map, conflicts, read_once: RefCell::default() };
         (*stmt).planTree = walker.plan((*stmt).planTree, false)?;
         let subplans = (*stmt).subplans;
         if !subplans.is_null() {
-            for i in 0..(*subplans).length as usize {
+            // A plan comes behind the subplans that it uses.
+            for i in (0..(*subplans).length as usize).rev() {
                 let cell = (*subplans).elements.add(i);
-                (*cell).ptr_value = walker.plan((*cell).ptr_value.cast(), true)?.cast();
+                let once = walker.read_once.borrow().contains(&(i as u32 + 1));
+                (*cell).ptr_value = walker.plan((*cell).ptr_value.cast(), !once)?.cast();
             }
         }
         walker.quiet_marks((*stmt).rowMarks);
@@ -156,6 +160,8 @@ struct Finisher<'a> {
     stmt: *mut pg_sys::PlannedStmt,
     map: &'a ClusterMap,
     conflicts: &'a Conflicts,
+    /// The numbers of subplans that a scan reads to send their rows, which it keeps itself.
+    read_once: RefCell<HashSet<u32>>,
 }
 
 impl Finisher<'_> {
@@ -237,6 +243,11 @@ impl Finisher<'_> {
         unsafe {
             if !crate::pg::scan::is_ours(scan) {
                 return;
+            }
+            if let Ok((remote, _)) = crate::pg::scan::plan_of(scan) {
+                let shipping = &remote.shipping;
+                let subplans = shipping.shipments.iter().map(|s| s.subplan).chain(shipping.instead);
+                self.read_once.borrow_mut().extend(subplans);
             }
             // System columns are part of the scan's tuple; there is no local relation to ask.
             (*scan).fsSystemCol = false;

@@ -16,7 +16,7 @@ use crate::pg::tree::{self, Node, Visit, items, list_of};
 use crate::pg::{
     catalog_cache, compat, explain, hash, many_keys, planner, print, pushdown, readers, scan_paths, tuple,
 };
-use crate::plan::remote::{Effect, RemotePlan, Source, Target, Tier};
+use crate::plan::remote::{Effect, RemotePlan, Shipping, Source, Target, Tier};
 use crate::plan::tuning::Tuning;
 use pgrx::pg_sys;
 use std::ptr;
@@ -255,6 +255,7 @@ unsafe fn make_plan(
             relation: table,
             few_rows: false,
             tuning: Tuning::default(),
+            shipping: Shipping { dormant: pushdown::is_instead(root), ..Shipping::default() },
             sets_tag: false,
             reason: planner::fallback_reason(),
             not_pushed: planner::not_pushed_reason(),

@@ -46,6 +46,8 @@ pub static JOIN_PUSHDOWN: GucSetting<bool> = GucSetting::<bool>::new(true);
 pub static AGGREGATE_PUSHDOWN: GucSetting<bool> = GucSetting::<bool>::new(true);
 /// ORDER BY with LIMIT.
 pub static SORT_PUSHDOWN: GucSetting<bool> = GucSetting::<bool>::new(true);
+/// Rows that are sent go to the node of their join value only, where that is the other side's shard key.
+pub static SHIP_BY_KEY: GucSetting<bool> = GucSetting::<bool>::new(true);
 /// Settings of the nodes' planners that travel with statements of many rows.
 pub static NODE_SETTINGS: GucSetting<bool> = GucSetting::<bool>::new(true);
 /// COPY FROM text and CSV that goes on in binary.
@@ -77,6 +79,12 @@ pub fn ship_joins() -> ShipJoins {
 /// How much is sent to each node for one statement at most, by estimate.
 pub fn max_shipped_bytes() -> f64 {
     f64::from(MAX_SHIPPED_SIZE.get()) * 1024.0
+}
+
+/// How much is sent to each node for one statement at most, whatever the estimate: with room for one that is a little
+/// low, and as much as the arrays of a node, of 1 GB at most, can hold.
+pub fn most_shipped_bytes() -> usize {
+    (MAX_SHIPPED_SIZE.get().max(0) as usize * 2 * 1024).min(512 << 20)
 }
 
 /// Defines the settings; called once from `_PG_init`.
@@ -112,7 +120,7 @@ pub fn install() {
     GucRegistry::define_int_guc(
         c"sharding.max_shipped_size",
         c"How much is sent to each node for the joins of one statement at most, by estimate.",
-        c"What is larger is joined on the coordinator.",
+        c"What is larger is joined on the coordinator, and so is what proves to be more than twice as much.",
         &MAX_SHIPPED_SIZE,
         64,
         512 * 1024,
@@ -137,6 +145,14 @@ pub fn install() {
         &AGGREGATE_PUSHDOWN,
     );
     define(c"sharding.enable_sort_pushdown", c"Runs ORDER BY with LIMIT on the nodes.", &SORT_PUSHDOWN);
+    GucRegistry::define_bool_guc(
+        c"sharding.enable_ship_by_key",
+        c"Sends a row for a join on the other side's shard key to the node of its value only.",
+        c"Else each row that is sent goes to all nodes.",
+        &SHIP_BY_KEY,
+        GucContext::Userset,
+        GucFlags::EXPLAIN,
+    );
     GucRegistry::define_bool_guc(
         c"sharding.enable_node_settings",
         c"Has statements of many rows take settings for the nodes' planners along.",

@@ -61,6 +61,18 @@ pub fn key_class(table: TableId) -> Result<KeyClass> {
     }
 }
 
+impl KeyClass {
+    /// Whether a value of this type that equals a key, by an operator of the key's family, is hashed as that key.
+    pub fn hashes_alike(&self, value_type: pg_sys::Oid) -> bool {
+        // SAFETY: syscache look-ups.
+        unsafe {
+            let base = pg_sys::getBaseType(value_type);
+            pg_sys::get_opfamily_proc(self.family, base, base, HASHEXTENDED_PROC) != pg_sys::InvalidOid
+                || pg_sys::IsBinaryCoercible(base, self.input_type)
+        }
+    }
+}
+
 /// The hashers in use, by table and value type, as long as the cluster is the same.
 struct Kept {
     map: Weak<ClusterMap>,

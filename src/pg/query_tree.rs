@@ -201,7 +201,13 @@ impl<'a> Reader<'a> {
                 }
                 pg_sys::RTEKind::RTE_SUBQUERY => {
                     let sub = (*rte).subquery;
-                    if is_simple(sub) {
+                    if let Some(mark::To::By(attno)) = mark::shipped_to(sub) {
+                        // Its rows are split like those of a table; of several families it can only have one.
+                        let relation = base + index as usize;
+                        let table = TableId(pg_sys::InvalidOid.to_u32());
+                        let key = |family: &u32| (table, Term::Column { relation, attno, family: *family });
+                        level.keys.extend(self.families.iter().map(key));
+                    } else if is_simple(sub) {
                         // Its rows are filtered as if its FROM list stood here.
                         let frame = self.read_query(sub, frames, level);
                         frames.all[at].inlined.insert(index, frame);

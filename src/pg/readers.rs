@@ -5,6 +5,7 @@
 
 use crate::error::Result;
 use crate::pg::scan::Scan;
+use pgrx::pg_sys;
 use std::cell::RefCell;
 
 thread_local! {
@@ -28,6 +29,14 @@ pub fn count() -> usize {
 /// Those that were added when there were `before` of them.
 pub fn since(before: usize) -> Vec<*mut Scan> {
     READERS.with(|r| r.borrow().get(before..).map_or_else(Vec::new, <[_]>::to_vec))
+}
+
+/// Has the scans of an executor run that did not before.
+pub unsafe fn wake(estate: *mut pg_sys::EState) {
+    for scan in READERS.with(|r| r.borrow().clone()) {
+        // SAFETY: registered scans are alive.
+        unsafe { (*scan).wake(estate) };
+    }
 }
 
 /// Sends and binds every scan that can be: called before a write.

@@ -16,7 +16,7 @@ use crate::pg::query_tree::Reader;
 use crate::pg::shippable::{self, Vocabulary};
 use crate::pg::tree::{self, Node, Visit, items, list_of};
 use crate::pg::{compat, print, scan, shard_text, tuple};
-use crate::plan::remote::{Effect, RemotePlan, Source, Target, Tier};
+use crate::plan::remote::{Effect, RemotePlan, Shipping, Source, Target, Tier};
 use crate::plan::router;
 use crate::plan::tuning::Tuning;
 use pgrx::pg_sys;
@@ -117,6 +117,7 @@ pub unsafe fn plan(
             relation: target.table(),
             few_rows: false,
             tuning: Tuning::default(),
+            shipping: Shipping::default(),
             sets_tag: (*query).canSetTag,
             reason: None,
             not_pushed: None,

@@ -15,6 +15,7 @@ use crate::pg::kept_plan::{KeptPlan, Text};
 use crate::pg::limits::{self, Allowance};
 use crate::pg::merge::Merging;
 use crate::pg::pass_through::Passing;
+use crate::pg::scan_ship::{Cut, Shipments};
 use crate::pg::session::{Access, Fetch, Param, Row, Statement, Stream, wait_any};
 use crate::pg::{catalog_cache, consistent, readers, slot, tree, tuple};
 use crate::plan::remote::{Effect, RemotePlan, Source};
@@ -33,11 +34,21 @@ pub const FLAG_RESCANNED: i32 = 1;
 struct Request {
     texts: Vec<(NodeId, Vec<Rc<Text>>)>,
     params: Vec<Param>,
+    /// Parameters that are rows sent along.
+    cuts: Vec<Cut>,
 }
 
 impl Request {
     fn nodes(&self) -> Vec<NodeId> {
         self.texts.iter().map(|(node, _)| *node).collect()
+    }
+
+    /// Puts a node's values in the place of the parameters that are rows, or takes them back.
+    fn exchange(&mut self, node: usize) {
+        for cut in &mut self.cuts {
+            let own = if cut.values.len() == 1 { 0 } else { node };
+            std::mem::swap(&mut self.params[cut.parameter], &mut cut.values[own]);
+        }
     }
 }
 
@@ -59,6 +70,9 @@ pub struct Scan {
     pub(super) parameters: Vec<(*mut pg_sys::ExprState, Codec, pg_sys::Oid)>,
     reads_executor_params: bool,
     request: Option<Request>,
+    pub(super) shipments: Shipments,
+    /// It does not run unless another statement cannot.
+    dormant: bool,
     pub(super) streams: Vec<Stream>,
     pub(super) merging: Option<Merging>,
     /// The stream that the last row came from.
@@ -113,6 +127,7 @@ impl Scan {
                 .collect();
             let reads_executor_params = !(*plan).scan.plan.extParam.is_null()
                 && tree::each::<pg_sys::Node>(exprs).any(|e| has_executor_param(e));
+            let dormant = remote.shipping.dormant;
             Ok(Box::new(Scan {
                 plan: remote,
                 map,
@@ -122,6 +137,8 @@ impl Scan {
                 parameters,
                 reads_executor_params,
                 request: None,
+                shipments: Shipments::default(),
+                dormant,
                 streams: Vec::new(),
                 merging: None,
                 current: 0,
@@ -140,7 +157,7 @@ impl Scan {
 
     /// Whether the statement can be sent before anybody asks for a row.
     pub fn can_open_early(&self) -> bool {
-        !self.opened && !self.reads_executor_params && !matches!(self.plan.effect, Effect::Write { .. })
+        !self.opened && self.is_ready_early() && !matches!(self.plan.effect, Effect::Write { .. })
     }
 
     /// Sends the statement and waits until every node has taken its snapshot.
@@ -198,7 +215,7 @@ impl Scan {
                 limits::needs_all_shards(&self.map, self.plan.target.table())?;
             }
             let nodes = self.nodes_of(shards.as_deref())?;
-            let texts = if self.plan.is_by_shard() {
+            let texts: Vec<(NodeId, Vec<Rc<Text>>)> = if self.plan.is_by_shard() {
                 nodes.into_iter().map(|node| (node, self.texts_by_shard(node))).collect()
             } else {
                 let text = match self.has_many_keys(&values) {
@@ -214,7 +231,9 @@ impl Scan {
                 params.push(codec.param(*value));
             }
             drop(text_mode);
-            Ok(Request { texts, params })
+            let nodes: Vec<NodeId> = texts.iter().map(|(node, _)| *node).collect();
+            let cuts = self.arrays(&nodes)?;
+            Ok(Request { texts, params, cuts })
         }
     }
 
@@ -222,7 +241,7 @@ impl Scan {
     /// snapshots are taken. `own_snapshot`: which hold for all scans of the statement.
     pub unsafe fn send(&mut self, report_bound: bool, own_snapshot: bool) -> Result<()> {
         self.opened = true;
-        let Some(request) = self.request.take() else { return Ok(()) };
+        let Some(mut request) = self.request.take() else { return Ok(()) };
         let nodes = request.nodes();
         let binary: Vec<bool> = self.columns.iter().map(|c| c.binary).collect();
         // SAFETY: called while the executor state lives.
@@ -232,14 +251,16 @@ impl Scan {
         }
         let tuning = self.tuning(&nodes, access)?;
         self.started = Some(Instant::now());
-        for (i, (node, texts)) in request.texts.iter().enumerate() {
+        for (i, node) in nodes.iter().enumerate() {
             let mut first = tuning.get(i).map_or("", String::as_str);
-            for text in texts {
+            request.exchange(i);
+            for text in &request.texts[i].1 {
                 let (sql, params, keep) = (&text.sql, &request.params, text.keep());
                 let statement = Statement { sql, params, result_binary: &binary, keep, report_bound };
                 self.streams.push(Stream::open_after(*node, first, &statement, access, fetch)?);
                 first = "";
             }
+            request.exchange(i);
             if !self.reports.iter().any(|r| r.node == *node) {
                 self.reports.push(TaskReport { node: *node, rows: 0, elapsed: Duration::ZERO });
             }
@@ -277,7 +298,13 @@ impl Scan {
 
     /// Whether the parameters are known before anybody asks for a row.
     pub fn is_ready_early(&self) -> bool {
-        !self.reads_executor_params
+        !self.reads_executor_params && !self.dormant && self.plan.shipping.shipments.is_empty()
+    }
+
+    /// The statement that could not run is one of this executor's: what stands in for it does.
+    pub unsafe fn wake(&mut self, estate: *mut pg_sys::EState) {
+        // SAFETY: reads executor state.
+        self.dormant &= unsafe { self.estate() } != estate;
     }
 
     /// Whether the statement is the whole transaction, and all its scans on a node see one snapshot.
@@ -329,8 +356,13 @@ impl Scan {
         unsafe {
             let slot = (*self.node).ss.ss_ScanTupleSlot;
             slot::clear(slot);
-            if !self.opened {
-                self.choose_passing();
+            if !self.opened && !self.joins_here() {
+                if !self.plan.shipping.shipments.is_empty() {
+                    self.nodes()?;
+                }
+                if !self.joins_here() {
+                    self.choose_passing();
+                }
             }
             if self.rescanned {
                 self.next_stored(slot)?;
@@ -345,6 +377,9 @@ impl Scan {
     pub(super) unsafe fn next_row(&mut self, slot: *mut pg_sys::TupleTableSlot) -> Result<bool> {
         // SAFETY: values are allocated in the current (per-tuple) memory context.
         unsafe {
+            if self.joins_here() {
+                return self.next_joined_here(slot);
+            }
             let Some(body) = self.fetch()? else { return Ok(false) };
             let row = Row::parse_into(body, &mut self.room)?;
             self.store_row(&row, slot)?;
@@ -510,6 +545,7 @@ impl Scan {
                 pg_sys::tuplestore_end(self.store);
                 self.store = ptr::null_mut();
             }
+            self.rescan_joined_here();
             self.close();
             self.request = None;
             self.opened = false;
@@ -524,6 +560,8 @@ impl Scan {
     /// Ends the scan: portals are closed, the store is freed.
     pub unsafe fn end(&mut self) {
         self.close();
+        // SAFETY: called by the executor before it frees its memory.
+        unsafe { self.forget_shipments() };
         if !self.store.is_null() {
             // SAFETY: the store was made by this scan.
             unsafe { pg_sys::tuplestore_end(self.store) };

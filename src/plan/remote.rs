@@ -93,6 +93,28 @@ impl ShardSql {
     }
 }
 
+/// Rows that are collected here when the statement starts and sent to its nodes as arrays.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shipment {
+    /// The subplan that returns them, counted from 1 as in `PlannedStmt.subplans`.
+    pub subplan: u32,
+    /// The column (1-based) by which they are cut: each goes to the node of the shard of that key. `None`: all go to
+    /// all nodes.
+    pub cut: Option<usize>,
+    /// The columns (1-based) that are sent, and the parameters that they are.
+    pub columns: Vec<(usize, usize)>,
+}
+
+/// What a statement sends with it, and what becomes of it if that proves to be too much.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shipping {
+    pub shipments: Vec<Shipment>,
+    /// The subplan that computes the statement's rows without sending anything, counted from 1.
+    pub instead: Option<u32>,
+    /// It belongs to such a subplan of another statement, and does not run unless that does.
+    pub dormant: bool,
+}
+
 /// One remote statement.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RemotePlan {
@@ -119,6 +141,7 @@ pub struct RemotePlan {
     pub few_rows: bool,
     /// What it tells the nodes' planners where it has their transactions for itself.
     pub tuning: Tuning,
+    pub shipping: Shipping,
     /// The statement's rows count for the command tag (not a CTE's).
     pub sets_tag: bool,
     /// Why it was not routed.
@@ -162,6 +185,11 @@ mod tests {
             relation: TableId(7),
             few_rows: false,
             tuning: Tuning { joins_shards: true, ..Tuning::default() },
+            shipping: Shipping {
+                shipments: vec![Shipment { subplan: 1, cut: Some(2), columns: vec![(2, 0)] }],
+                instead: Some(2),
+                dormant: false,
+            },
             sets_tag: true,
             reason: None,
             not_pushed: None,

@@ -15,6 +15,7 @@
 //! assert_eq!(talk.take(task).unwrap().affected, 1);
 //! ```
 
+pub mod array;
 pub mod conversation;
 pub mod prepared;
 pub mod report;

@@ -8,11 +8,11 @@
 //!        SELECT city, count(*) FROM people p JOIN visits v USING (id) GROUP BY city    on each node
 //! ```
 //!
-//! - `place`: is each row of the answer on one node? (the rules: [`crate::plan::pushdown`])
+//! - `place`: is each row of the answer on one node? (the rules: [`crate::plan::pushdown`]) `complete`: and each group?
 //! - `split`: the nodes' query and the one above; `columns`, `aggregate` (`statistics`, `collect`, `distinct`, `build`)
-//! - `order`: what the nodes sort by, for the coordinator to merge
+//! - `order`: what the nodes sort by, for the coordinator to merge; `target`: which nodes these are
 //! - `decorrelate`: what is evaluated for each row is evaluated once and joined
-//! - `ship`: rows that are sent to the nodes, for a join that is not on the shard key
+//! - `ship`: rows that are sent to the nodes, for a join that is not on the shard key; `instead`: if they are too many
 //! - `insert_select`, `write`: INSERT ... SELECT, UPDATE, DELETE and MERGE as a whole
 //! - `stand_in`: how the planner sees the former
 //!
@@ -25,9 +25,11 @@ mod build;
 mod collect;
 mod columns;
 mod compat;
+mod complete;
 mod decorrelate;
 mod distinct;
 pub mod insert_select;
+mod instead;
 mod order;
 mod parts;
 mod place;
@@ -36,24 +38,24 @@ mod ship;
 mod split;
 mod stand_in;
 mod statistics;
+mod target;
 pub mod write;
 
-pub use ship::mark;
+pub use ship::mark::{self, is_instead};
 pub use stand_in::{is_marked, plan, replace_paths};
 
 use crate::catalog::{ClusterMap, TableId};
 use crate::node_as;
-use crate::pg::foreign_scan::parameter_of;
 use crate::pg::gucs;
 use crate::pg::many_keys;
 use crate::pg::params::{Parameters, Volatile};
 use crate::pg::planner::Tables;
 use crate::pg::print;
-use crate::pg::query_tree::{deterministic, is_simple, strip_relabel};
+use crate::pg::query_tree::is_simple;
 use crate::pg::shippable::{self, Vocabulary};
 use crate::pg::tree::{self, Node, Visit, items, list_of};
 use crate::plan::pushdown::Place;
-use crate::plan::remote::{Effect, MergeKey, RemotePlan, Target, Tier};
+use crate::plan::remote::{Effect, MergeKey, RemotePlan, Shipment, Shipping as Sending, Target, Tier};
 use crate::plan::tuning::Tuning;
 use order::Order;
 use pgrx::pg_sys;
@@ -66,8 +68,8 @@ pub struct Pushed {
     plan: RemotePlan,
     /// The values of its parameters.
     expressions: Vec<*mut Node>,
-    /// Subqueries whose values are among them: `PARAM_EXEC` -1 - i stands for number i.
-    values: Vec<*mut pg_sys::SubLink>,
+    /// What of them is computed here: `PARAM_EXEC` -1 - i stands for number i.
+    values: Vec<Value>,
     /// Rows of several nodes may be merged above: an estimate of rows is per node.
     partial: bool,
     /// How many rows a node sends at most.
@@ -78,6 +80,14 @@ pub struct Pushed {
     sorted: Option<Sorted>,
     /// Whether the planner sees other conditions than the nodes.
     replaced: bool,
+}
+
+/// What a parameter is whose value no expression gives.
+pub enum Value {
+    /// The value of a subquery.
+    Subquery(*mut pg_sys::SubLink),
+    /// All values of a column of a shipment.
+    Column { shipment: usize, column: usize },
 }
 
 /// A statement whose rows come sorted.
@@ -241,6 +251,8 @@ impl<'a> Rewriter<'a> {
         if block.place == Place::Everywhere {
             return Err("it reads no distributed table".into());
         }
+        // SAFETY: as above.
+        unsafe { ship::has_keys_of(query, reading.table.ok_or("it reads no distributed table")?)? };
         Ok((reading, block))
     }
 
@@ -334,14 +346,15 @@ impl<'a> Rewriter<'a> {
         // SAFETY: both halves are private copies.
         unsafe {
             let before = self.pushed.len();
-            let (inner, mut values) = self.take_values(halves.inner);
+            let whole = halves.inner;
+            let (inner, mut values) = self.take_values(whole);
             let halves = Halves { inner, ..halves };
             for link in shape::own_sublinks(halves.outer) {
                 mark::clear((*link).subselect);
                 (*link).subselect = self.part((*link).subselect.cast()).cast();
             }
             let table = reading.table.ok_or("it reads no distributed table")?;
-            let ship::send::Sent { query: nodes_query, ctes } =
+            let ship::send::Sent { query: nodes_query, mut ctes, mut shipments } =
                 ship::send::send(inner, &mut values, |q| self.source(q));
             let fit = unfit(nodes_query).and_then(|()| self.has_only_sharded_tables(nodes_query));
             if let Err(reason) = fit {
@@ -359,6 +372,10 @@ impl<'a> Rewriter<'a> {
             let order = if gucs::SORT_PUSHDOWN.get() { order::of(&halves) } else { None };
             let sorted = order.as_ref().and_then(|o| sorted(sent, o, &self.vocabulary, halves.bottom != halves.outer));
             let count = parameters.expressions.len();
+            name_parameters(&mut shipments, &values, &parameters.expressions);
+            if !shipments.is_empty() {
+                ctes.push(self.instead(whole, order.as_ref().filter(|_| sorted.is_some())));
+            }
             let target = match block {
                 Some(block) => self.target(sent, table, reading, block, &mut parameters),
                 None => Target::All { table },
@@ -391,6 +408,7 @@ impl<'a> Rewriter<'a> {
                 merge: Vec::new(),
                 relation: table,
                 tuning,
+                shipping: Sending { shipments, ..Sending::default() },
                 few_rows: (*inner).hasAggs || !(*inner).groupClause.is_null() || limit.is_some(),
                 sets_tag: false,
                 reason: None,
@@ -411,7 +429,7 @@ impl<'a> Rewriter<'a> {
 
     /// Subqueries that are one value for the statement become parameters; they are planned, and pushed down
     /// themselves, on the coordinator.
-    unsafe fn take_values(&mut self, inner: *mut pg_sys::Query) -> (*mut pg_sys::Query, Vec<*mut pg_sys::SubLink>) {
+    unsafe fn take_values(&mut self, inner: *mut pg_sys::Query) -> (*mut pg_sys::Query, Vec<Value>) {
         let mut values = Vec::new();
         let map = self.map;
         // SAFETY: a private copy is changed.
@@ -434,7 +452,7 @@ impl<'a> Rewriter<'a> {
             for link in &values {
                 (**link).subselect = self.part((**link).subselect.cast()).cast();
             }
-            (inner.cast(), values)
+            (inner.cast(), values.into_iter().map(Value::Subquery).collect())
         }
     }
 
@@ -454,57 +472,6 @@ impl<'a> Rewriter<'a> {
             if local { Err("it names a table that is only on the coordinator".into()) } else { Ok(()) }
         }
     }
-
-    /// The nodes that can have rows: a condition on a shard key holds for all tables of the join.
-    unsafe fn target(
-        &self,
-        sent: *mut pg_sys::Query,
-        table: TableId,
-        reading: &Reading,
-        block: &Block,
-        parameters: &mut Parameters,
-    ) -> Target {
-        let all = Target::All { table };
-        // SAFETY: conditions of the statement that is sent.
-        unsafe {
-            let Ok(class) = crate::pg::hash::key_class(table) else { return all };
-            let mut conditions = Vec::new();
-            shape::inner_conditions((*sent).jointree.cast(), &mut conditions);
-            let mut list = None;
-            for condition in conditions {
-                if let Some(op) = node_as!(condition, T_OpExpr) {
-                    let op = op.cast::<pg_sys::OpExpr>();
-                    let args = items::<Node>((*op).args);
-                    if args.len() != 2
-                        || pg_sys::get_op_opfamily_strategy((*op).opno, class.family) != 1
-                        || !deterministic((*op).inputcollid)
-                    {
-                        continue;
-                    }
-                    for (key, value) in [(args[0], args[1]), (args[1], args[0])] {
-                        if reading.is_key(block, key)
-                            && let Some(parameter) = parameter_of(strip_relabel(value), parameters)
-                        {
-                            return Target::Key { table, parameter };
-                        }
-                    }
-                } else if let Some(op) = node_as!(condition, T_ScalarArrayOpExpr) {
-                    let op = op.cast::<pg_sys::ScalarArrayOpExpr>();
-                    let args = items::<Node>((*op).args);
-                    if (*op).useOr
-                        && args.len() == 2
-                        && list.is_none()
-                        && pg_sys::get_op_opfamily_strategy((*op).opno, class.family) == 1
-                        && deterministic((*op).inputcollid)
-                        && reading.is_key(block, args[0])
-                    {
-                        list = parameter_of(args[1], parameters);
-                    }
-                }
-            }
-            list.map_or(all, |parameter| Target::Keys { table, parameter })
-        }
-    }
 }
 
 /// The statement with its order; none if a node may not know an operator.
@@ -521,15 +488,41 @@ unsafe fn sorted(
         }
         let is_fixed = !(*sent).sortClause.is_null();
         let query = tree::copy(sent);
-        if !is_fixed {
-            (*query).sortClause = tree::copy(order.clauses);
-            let mut entries = items::<pg_sys::TargetEntry>((*query).targetList);
-            for (clause, key) in items::<pg_sys::SortGroupClause>((*query).sortClause).into_iter().zip(&order.keys) {
-                (*entries[key.column]).ressortgroupref = (*clause).tleSortGroupRef;
-            }
-        }
+        sort(query, order);
         let only = is_fixed || removes_duplicates;
         Some(Sorted { sql: print::query_text(query), keys: order.keys.clone(), only })
+    }
+}
+
+/// Sorts a query, unless it is.
+unsafe fn sort(query: *mut pg_sys::Query, order: &Order) {
+    // SAFETY: a private copy with the columns that the order names.
+    unsafe {
+        if !(*query).sortClause.is_null() {
+            return;
+        }
+        (*query).sortClause = tree::copy(order.clauses);
+        let mut entries = items::<pg_sys::TargetEntry>((*query).targetList);
+        for (clause, key) in items::<pg_sys::SortGroupClause>((*query).sortClause).into_iter().zip(&order.keys) {
+            (*entries[key.column]).ressortgroupref = (*clause).tleSortGroupRef;
+        }
+    }
+}
+
+/// Tells shipments which parameters their columns are.
+fn name_parameters(shipments: &mut [Shipment], values: &[Value], expressions: &[*mut Node]) {
+    for (i, value) in values.iter().enumerate() {
+        let Value::Column { shipment, column } = value else { continue };
+        // SAFETY: the tags say what the expressions are.
+        let is_it = |e: &*mut Node| unsafe {
+            node_as!(*e, T_Param).is_some_and(|p| {
+                let p = p.cast::<pg_sys::Param>();
+                (*p).paramkind == pg_sys::ParamKind::PARAM_EXEC && (*p).paramid == -1 - i as i32
+            })
+        };
+        if let Some(parameter) = expressions.iter().position(is_it) {
+            shipments[*shipment].columns.push((*column, parameter));
+        }
     }
 }
 

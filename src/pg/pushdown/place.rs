@@ -4,13 +4,15 @@
 //! (SELECT tenant FROM vip)` the outer join is split by `o.tenant`, the reference table joins freely, and
 //! the subquery, split by its output column, meets the rows of its tenant on their node.
 //!
+//! Rows that the coordinator sends along ([`ship`](super::ship)) are on every node, or each on that of its key.
+//!
 //! A subquery in an expression is evaluated for each row. On a node it sees what it would see on one
 //! server if all it reads of distributed tables has the shard key of that row, or if it reads
 //! reference tables only. What depends on an order that is not given (LIMIT, `row_number()`) may differ
 //! from copy to copy, so it is not evaluated on several nodes.
 
 use super::shape;
-use super::ship::mark;
+use super::ship::mark::{self, To};
 use crate::catalog::{ClusterMap, GroupId, Spread, TableId};
 use crate::node_as;
 use crate::pg::hash;
@@ -54,7 +56,7 @@ impl Outputs {
 
 /// A query's FROM and WHERE, read.
 pub struct Block {
-    frame: usize,
+    pub(super) frame: usize,
     pub place: Place,
 }
 
@@ -80,9 +82,12 @@ impl<'a> Reading<'a> {
     pub unsafe fn query(&mut self, query: *mut pg_sys::Query) -> Result<Rows, Reason> {
         // SAFETY: `query` is analyzed and rewritten.
         unsafe {
-            if mark::is_shipped(query) {
+            if let Some(to) = mark::shipped_to(query) {
                 self.relations += 1;
-                return Ok(Rows::Everywhere);
+                return Ok(match to {
+                    To::AllNodes => Rows::Everywhere,
+                    To::By(attno) => Rows::Split(Outputs(vec![Output { attno, strong: true }])),
+                });
             }
             if !(*query).setOperations.is_null() {
                 self.reader.enter(query, &mut self.frames);
@@ -221,7 +226,8 @@ impl<'a> Reading<'a> {
             let rte = tree::entry((*query).rtable, index);
             let found = (*rte).rtekind == pg_sys::RTEKind::RTE_SUBQUERY
                 && (*rte).lateral
-                && shape::reads_distributed((*rte).subquery.cast(), self.map);
+                && (shape::reads_distributed((*rte).subquery.cast(), self.map)
+                    || !mark::shipped_by_key((*rte).subquery.cast()).is_empty());
             found.then(|| (self.number(index), (*rte).subquery))
         }
     }
@@ -358,6 +364,7 @@ impl<'a> Reading<'a> {
         unsafe {
             tree::walk(sub.cast(), |n| {
                 if mark::is_shipped_query(n) {
+                    self.relations += 1;
                     return Visit::Skip;
                 }
                 if let Some(rte) = node_as!(n, T_RangeTblEntry)
@@ -387,11 +394,12 @@ impl<'a> Reading<'a> {
             }
             for link in shape::own_sublinks(query) {
                 let sub = (*link).subselect.cast::<pg_sys::Query>();
-                if mark::is_shipped(sub) {
+                if mark::shipped_to(sub) == Some(To::AllNodes) {
                     self.relations += 1;
                     continue;
                 }
-                if !shape::reads_distributed(sub.cast(), self.map) {
+                let is_cut = !mark::shipped_by_key(sub.cast()).is_empty();
+                if !is_cut && !shape::reads_distributed(sub.cast(), self.map) {
                     if shape::reads_outer_cte(sub) {
                         return Err("a subquery reads a CTE of an outer query".into());
                     }
@@ -407,6 +415,9 @@ impl<'a> Reading<'a> {
                 let is_condition = conditions.contains(&link.cast::<Node>());
                 if is_condition && self.is_semi_join(link, block)? {
                     continue;
+                }
+                if mark::is_shipped(sub) {
+                    return Err("a subquery is asked for rows of other nodes".into());
                 }
                 self.follows(sub, &block.place)?;
             }
@@ -490,84 +501,6 @@ impl<'a> Reading<'a> {
                 }
                 _ => Err("a set operation mixes distributed and reference tables".into()),
             }
-        }
-    }
-
-    /// Whether the rows of each group are on one node.
-    pub unsafe fn completes_groups(&self, query: *mut pg_sys::Query, block: &Block) -> bool {
-        // SAFETY: reads an analyzed query.
-        unsafe { (*query).groupingSets.is_null() && self.has_key(query, (*query).groupClause, block) }
-    }
-
-    /// Whether the rows of each partition of each window are on one node.
-    pub unsafe fn completes_windows(&self, query: *mut pg_sys::Query, block: &Block) -> bool {
-        // SAFETY: as above.
-        unsafe {
-            !(*query).hasWindowFuncs
-                || items::<pg_sys::WindowClause>((*query).windowClause)
-                    .into_iter()
-                    .all(|w| self.has_key(query, (*w).partitionClause, block))
-        }
-    }
-
-    /// Whether rows that are duplicates of each other are on one node.
-    pub unsafe fn completes_distinct(&self, query: *mut pg_sys::Query, block: &Block) -> bool {
-        // SAFETY: as above.
-        unsafe { self.has_key(query, (*query).distinctClause, block) }
-    }
-
-    unsafe fn has_key(&self, query: *mut pg_sys::Query, clauses: *mut pg_sys::List, block: &Block) -> bool {
-        // SAFETY: each clause names a target entry.
-        unsafe {
-            items::<pg_sys::SortGroupClause>(clauses).into_iter().any(|clause| {
-                self.compares_keys((*clause).eqop)
-                    && shape::entry_of(query, (*clause).tleSortGroupRef)
-                        .is_some_and(|t| self.key(&block.place, block.frame, (*t).expr.cast()) == Some(true))
-            })
-        }
-    }
-
-    /// Whether an operator is the equality by which keys are hashed: a cast that changes nothing of a value
-    /// may still change what it is equal to (`text` to `citext`).
-    unsafe fn compares_keys(&self, operator: pg_sys::Oid) -> bool {
-        // SAFETY: a syscache look-up.
-        self.reader
-            .families
-            .iter()
-            .any(|f| unsafe { pg_sys::get_op_opfamily_strategy(operator, pg_sys::Oid::from(*f)) == 1 })
-    }
-
-    /// Whether an expression of the block tells the node: `Some(true)` also if it is NULL.
-    pub(super) unsafe fn key(&self, place: &Place, frame: usize, expr: *mut Node) -> Option<bool> {
-        // SAFETY: an expression of that frame's query.
-        unsafe {
-            let Place::Split(keys) = place else { return None };
-            let var = node_as!(strip_relabel(expr), T_Var)?.cast::<pg_sys::Var>();
-            if (*var).varlevelsup != 0 {
-                return None;
-            }
-            self.reader
-                .families
-                .iter()
-                .filter_map(|f| self.reader.resolve(frame, (*var).varno as u32, (*var).varattno, *f, &self.frames))
-                .filter(|t| keys.contains(t))
-                .map(|t| keys.strong.contains(&t))
-                .max()
-        }
-    }
-
-    /// Whether an expression of the block is a shard key of its row, or NULL.
-    pub unsafe fn is_key(&self, block: &Block, expr: *mut Node) -> bool {
-        // SAFETY: as above.
-        unsafe { self.key(&block.place, block.frame, expr).is_some() }
-    }
-
-    /// The same for an expression that is compared by its type's own equality.
-    pub unsafe fn is_distinct_key(&self, block: &Block, expr: *mut Node) -> bool {
-        // SAFETY: as above; the cache entry lives as long as the backend.
-        unsafe {
-            let cache = pg_sys::lookup_type_cache(pg_sys::exprType(expr), pg_sys::TYPECACHE_EQ_OPR as i32);
-            self.compares_keys((*cache).eq_opr) && self.is_key(block, expr)
         }
     }
 

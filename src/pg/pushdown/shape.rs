@@ -67,7 +67,11 @@ pub unsafe fn reads_distributed(node: *mut Node, map: &ClusterMap) -> bool {
 }
 
 /// Visits a query and those below with their depth, until `test` is true.
-unsafe fn any_below(query: *mut pg_sys::Query, depth: u32, test: &mut dyn FnMut(*mut Node, u32) -> bool) -> bool {
+pub(super) unsafe fn any_below(
+    query: *mut pg_sys::Query,
+    depth: u32,
+    test: &mut dyn FnMut(*mut Node, u32) -> bool,
+) -> bool {
     // SAFETY: a read-only walk.
     unsafe {
         tree::walk_query(query, pg_sys::QTW_EXAMINE_RTES_BEFORE as i32, |n| {

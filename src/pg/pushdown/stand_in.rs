@@ -9,7 +9,7 @@
 //! Its own subqueries in expressions would be planned for nothing: they are replaced by constants, and
 //! their tables kept in the range table.
 
-use super::Pushed;
+use super::{Pushed, Value, mark};
 use crate::catalog::TableId;
 use crate::error::Result;
 use crate::node_as;
@@ -67,9 +67,7 @@ pub unsafe fn subquery(
         let dropped = sublinks_below(inner);
         let query = tree::mutate(inner.cast(), |n| match node_as!(n, T_SubLink) {
             Some(link) => Change::Replace(constant_for(link.cast())),
-            None if is_value(n) => Change::Replace(
-                pg_sys::makeNullConst(pg_sys::exprType(n), pg_sys::exprTypmod(n), pg_sys::exprCollation(n)).cast(),
-            ),
+            None if is_value(n) => Change::Replace(null_of(n)),
             None => Change::Deeper,
         })
         .cast::<pg_sys::Query>();
@@ -88,7 +86,15 @@ pub unsafe fn subquery(
     }
 }
 
-/// A parameter that stands for a subquery's value.
+unsafe fn null_of(expr: *mut Node) -> *mut Node {
+    // SAFETY: a new node of the expression's type.
+    unsafe {
+        let (typmod, collation) = (pg_sys::exprTypmod(expr), pg_sys::exprCollation(expr));
+        pg_sys::makeNullConst(pg_sys::exprType(expr), typmod, collation).cast()
+    }
+}
+
+/// A parameter that stands for a value computed here.
 unsafe fn is_value(node: *mut Node) -> bool {
     // SAFETY: the tag says what it is.
     unsafe {
@@ -100,7 +106,7 @@ unsafe fn is_value(node: *mut Node) -> bool {
 }
 
 /// A parameter's expression; the subqueries in it become InitPlans of the stand-in.
-unsafe fn planned(root: *mut pg_sys::PlannerInfo, expr: *mut Node, values: &[*mut pg_sys::SubLink]) -> *mut Node {
+unsafe fn planned(root: *mut pg_sys::PlannerInfo, expr: *mut Node, values: &[Value]) -> *mut Node {
     // SAFETY: expressions and subqueries are copied; `root` has not been finished yet.
     unsafe {
         let expr = tree::mutate(expr, |n| {
@@ -108,7 +114,9 @@ unsafe fn planned(root: *mut pg_sys::PlannerInfo, expr: *mut Node, values: &[*mu
                 return Change::Deeper;
             }
             match values.get((-1 - (*n.cast::<pg_sys::Param>()).paramid) as usize) {
-                Some(link) => Change::Replace(tree::copy(*link).cast()),
+                Some(Value::Subquery(link)) => Change::Replace(tree::copy(*link).cast()),
+                // The scan makes the array.
+                Some(Value::Column { .. }) => Change::Replace(null_of(n)),
                 None => Change::Deeper,
             }
         });
@@ -233,7 +241,9 @@ pub unsafe fn replace_paths(root: *mut pg_sys::PlannerInfo, output: *mut pg_sys:
         (*output).serverid = pg_sys::Oid::from(group.shards[0].0);
         (*output).fdwroutine = boundary(|| pg_sys::GetFdwRoutineByServerId((*output).serverid));
         let exprs: *mut pg_sys::List = list_of(pushed.expressions.iter().map(|e| planned(root, *e, &pushed.values)));
-        let sent = shipped_rows(root) * nodes;
+        let own = own_subplans(root, &pushed);
+        forget_cost_of_instead(root, &own);
+        let sent = shipped_rows(root, &pushed, &own, nodes);
         let add = |sort: f64, pathkeys: *mut pg_sys::List| {
             let startup = STATEMENT_COST * nodes + sort;
             let total = startup + pushed.work + (rows + sent) * (pg_sys::cpu_tuple_cost + ROW_COST);
@@ -285,13 +295,38 @@ unsafe fn sort_cost(rows: f64, nodes: f64) -> f64 {
     comparison * (of_node * of_node.log2() + rows * nodes.log2())
 }
 
-/// The rows that are computed here for the nodes, by the planner's estimates.
-unsafe fn shipped_rows(root: *mut pg_sys::PlannerInfo) -> f64 {
-    // SAFETY: the numbers of CTE subplans index the list of all subplans; 0 and less have none.
+/// The numbers of the subplans that this statement reads: one for each shipment, then what runs instead.
+unsafe fn own_subplans(root: *mut pg_sys::PlannerInfo, pushed: &Pushed) -> Vec<u32> {
+    let shipments = pushed.plan.shipping.shipments.len();
+    if shipments == 0 {
+        return Vec::new();
+    }
+    // SAFETY: they are the stand-in's last CTEs.
+    let plans = unsafe { tree::ints((*root).cte_plan_ids) };
+    let first = plans.len().saturating_sub(shipments + 1);
+    plans[first..].iter().filter_map(|id| u32::try_from(*id).ok()).collect()
+}
+
+/// How often rows that are computed here are sent, by the planner's estimates.
+unsafe fn shipped_rows(root: *mut pg_sys::PlannerInfo, pushed: &Pushed, own: &[u32], nodes: f64) -> f64 {
+    // SAFETY: the numbers of CTE subplans index the list of all subplans.
     unsafe {
         let subplans = items::<pg_sys::Plan>((*(*root).glob).subplans);
-        let plans = tree::ints((*root).cte_plan_ids);
-        plans.into_iter().filter_map(|id| subplans.get(usize::try_from(id - 1).ok()?)).map(|p| (**p).plan_rows).sum()
+        let rows = |id: &u32| subplans.get(*id as usize - 1).map_or(0.0, |plan| (**plan).plan_rows);
+        let shipments = pushed.plan.shipping.shipments.iter();
+        shipments.zip(own).map(|(s, id)| rows(id) * if s.cut.is_some() { 1.0 } else { nodes }).sum()
+    }
+}
+
+/// What runs only if the statement cannot costs nothing.
+unsafe fn forget_cost_of_instead(root: *mut pg_sys::PlannerInfo, own: &[u32]) {
+    // SAFETY: the planner adds up these costs after this.
+    unsafe {
+        for plan in items::<pg_sys::SubPlan>((*root).init_plans) {
+            if own.last().is_some_and(|id| (*plan).plan_id == *id as i32) {
+                ((*plan).startup_cost, (*plan).per_call_cost) = (0.0, 0.0);
+            }
+        }
     }
 }
 
@@ -334,6 +369,12 @@ pub unsafe fn plan(root: *mut pg_sys::PlannerInfo, path: *mut pg_sys::ForeignPat
         // The groups of all shards are in memory at the same time.
         remote.tuning.aggregates_shards &= (*path).path.rows <= FEW_ROWS;
         remote.effect = Effect::Read { alone: false, snapshot: planner::reads_only() };
+        let own = own_subplans(root, &pushed);
+        for (shipment, id) in remote.shipping.shipments.iter_mut().zip(&own) {
+            shipment.subplan = *id;
+        }
+        remote.shipping.instead = own.last().copied();
+        remote.shipping.dormant = mark::is_instead(root);
         Ok(pg_sys::make_foreignscan(
             list(&sent),
             ptr::null_mut(),

@@ -4,14 +4,16 @@
 //! are `lineitem`, `part`, `r`, the `lineitem` within `r`, the subquery of NOT IN, and `supplier`. Whether it is
 //! sound to have their rows on every node is not asked here: [`place`](super::super::place) does.
 
+use super::cut::{self, Keys};
+use super::mark::{self, To};
 use super::wrap::{self, Repeats};
-use super::{conditions, mark, reduce};
+use super::{conditions, reduce};
 use crate::catalog::{ClusterMap, TableId};
 use crate::node_as;
-use crate::pg::planner;
 use crate::pg::pushdown::shape;
 use crate::pg::query_tree::is_simple;
 use crate::pg::tree::{self, Node, Visit, items};
+use crate::pg::{gucs, planner};
 use pgrx::pg_sys;
 use std::ptr;
 
@@ -24,6 +26,8 @@ pub struct Candidate {
     around: Vec<usize>,
     /// An estimate.
     pub bytes: f64,
+    /// The columns by which its rows may be cut, the best one first.
+    pub cuts: Vec<i16>,
 }
 
 struct Entry {
@@ -37,14 +41,20 @@ struct Entry {
 
 impl Candidate {
     /// Ships it, or not.
-    pub unsafe fn set(&self, shipped: bool) {
+    pub unsafe fn set(&self, to: Option<To>) {
         // SAFETY: the query is a private copy that lives as long as the candidates.
         unsafe {
-            mark::set_shipped(self.query, shipped);
+            mark::set_shipped(self.query, to);
             if let Some(entry) = &self.entry {
-                *entry.at = if shipped { entry.subquery } else { entry.table };
+                *entry.at = if to.is_some() { entry.subquery } else { entry.table };
             }
         }
+    }
+
+    /// Where its rows are sent.
+    pub unsafe fn shipped_to(&self) -> Option<To> {
+        // SAFETY: as above.
+        unsafe { mark::shipped_to(self.query) }
     }
 
     /// The query that joins it, its number there, and its subquery, if it is a table.
@@ -70,8 +80,8 @@ enum Use {
 }
 
 /// All candidates of a query, with estimates of their size.
-pub unsafe fn all(query: *mut pg_sys::Query, map: &ClusterMap) -> Vec<Candidate> {
-    let mut search = Search { map, found: Vec::new() };
+pub unsafe fn all(query: *mut pg_sys::Query, map: &ClusterMap, keys: &Keys) -> Vec<Candidate> {
+    let mut search = Search { map, keys, found: Vec::new() };
     // SAFETY: a private copy of an analyzed query.
     unsafe { search.within(query, Use::Rows, &[]) };
     search.found
@@ -79,6 +89,7 @@ pub unsafe fn all(query: *mut pg_sys::Query, map: &ClusterMap) -> Vec<Candidate>
 
 struct Search<'a> {
     map: &'a ClusterMap,
+    keys: &'a Keys,
     found: Vec<Candidate>,
 }
 
@@ -89,7 +100,10 @@ impl Search<'_> {
             for (i, rte) in items::<pg_sys::RangeTblEntry>((*query).rtable).into_iter().enumerate() {
                 match (*rte).rtekind {
                     pg_sys::RTEKind::RTE_RELATION => self.table(query, i as u32 + 1, usage, around),
-                    pg_sys::RTEKind::RTE_SUBQUERY => self.subquery((*rte).subquery, usage.within_from(), around),
+                    pg_sys::RTEKind::RTE_SUBQUERY => {
+                        let cuts = self.cuts(query, i as u32 + 1, (*rte).subquery);
+                        self.subquery((*rte).subquery, usage.within_from(), around, cuts);
+                    }
                     _ => {}
                 }
             }
@@ -98,7 +112,7 @@ impl Search<'_> {
                     && !(*cte).cterecursive
                     && (*cte).cterefcount > 0
                 {
-                    self.subquery(q.cast(), Use::Rows, around);
+                    self.subquery(q.cast(), Use::Rows, around, Vec::new());
                 }
             }
             for link in shape::own_sublinks(query) {
@@ -111,15 +125,28 @@ impl Search<'_> {
                     _ => Use::Value,
                 };
                 let exists = (*link).subLinkType == pg_sys::SubLinkType::EXISTS_SUBLINK;
+                if exists {
+                    forget_columns(sub);
+                }
                 if exists && self.reads_elsewhere(sub) && !shape::is_correlated(sub) {
                     limit_to_one(sub);
                 }
-                self.subquery(sub, usage, around);
+                let is_test = (*link).subLinkType == pg_sys::SubLinkType::ANY_SUBLINK && gucs::SHIP_BY_KEY.get();
+                let cuts = if is_test && cut::can_be_hashed(sub, 1, self.keys) { vec![1] } else { vec![] };
+                self.subquery(sub, usage, around, cuts);
             }
         }
     }
 
-    unsafe fn subquery(&mut self, sub: *mut pg_sys::Query, usage: Use, around: &[usize]) {
+    unsafe fn cuts(&self, query: *mut pg_sys::Query, rti: u32, columns: *mut pg_sys::Query) -> Vec<i16> {
+        if !gucs::SHIP_BY_KEY.get() {
+            return Vec::new();
+        }
+        // SAFETY: as above.
+        unsafe { cut::columns(query, rti, columns, self.keys, self.map) }
+    }
+
+    unsafe fn subquery(&mut self, sub: *mut pg_sys::Query, usage: Use, around: &[usize], cuts: Vec<i16>) {
         // SAFETY: as above.
         unsafe {
             if (*sub).commandType != pg_sys::CmdType::CMD_SELECT || !self.reads_elsewhere(sub) {
@@ -127,7 +154,7 @@ impl Search<'_> {
             }
             let mut around = around.to_vec();
             if !shape::is_correlated(sub) && has_arrays(sub) {
-                self.add(sub, None, &around);
+                self.add(sub, None, &around, cuts);
                 around.push(self.found.len() - 1);
             }
             self.within(sub, usage, &around);
@@ -157,14 +184,15 @@ impl Search<'_> {
             wrap::turn_into(rte, sub);
             let entry = Entry { of: query, rti, at: rte, table, subquery: *rte };
             *rte = table;
-            self.add(sub, Some(entry), around);
+            let cuts = self.cuts(query, rti, sub);
+            self.add(sub, Some(entry), around, cuts);
         }
     }
 
-    unsafe fn add(&mut self, query: *mut pg_sys::Query, entry: Option<Entry>, around: &[usize]) {
+    unsafe fn add(&mut self, query: *mut pg_sys::Query, entry: Option<Entry>, around: &[usize], cuts: Vec<i16>) {
         // SAFETY: the planner gets a copy.
         let bytes = unsafe { planner::estimate(tree::copy(query)).bytes };
-        self.found.push(Candidate { query, entry, around: around.to_vec(), bytes });
+        self.found.push(Candidate { query, entry, around: around.to_vec(), bytes, cuts });
     }
 
     /// Whether it reads tables that are not on every node.
@@ -187,6 +215,19 @@ impl Search<'_> {
 impl Use {
     fn within_from(self) -> Use {
         if self == Use::Value { Use::Value } else { Use::Rows }
+    }
+}
+
+/// EXISTS asks for no column: of `SELECT *` nothing is to be sent.
+unsafe fn forget_columns(sub: *mut pg_sys::Query) {
+    // SAFETY: a private copy.
+    unsafe {
+        if is_simple(sub) && (*sub).sortClause.is_null() {
+            let one = pg_sys::Datum::from(1);
+            let one = pg_sys::makeConst(pg_sys::INT4OID, -1, pg_sys::InvalidOid, 4, one, false, true);
+            (*sub).targetList =
+                tree::list_of([pg_sys::makeTargetEntry(one.cast(), 1, c"one".as_ptr().cast_mut(), false)]);
+        }
     }
 }
 
@@ -213,7 +254,7 @@ unsafe fn has_arrays(query: *mut pg_sys::Query) -> bool {
             pg_sys::get_array_type(kind) != pg_sys::InvalidOid
                 && pg_sys::get_element_type(base) == pg_sys::InvalidOid
                 && pg_sys::get_typtype(base) as u8 != b'c'
-                && !matches!(base, pg_sys::RECORDOID | pg_sys::UNKNOWNOID)
+                && !matches!(base, pg_sys::RECORDOID | pg_sys::UNKNOWNOID | pg_sys::CSTRINGOID)
         })
     }
 }

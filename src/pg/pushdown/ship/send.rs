@@ -1,19 +1,22 @@
 //! How shipped rows travel: as arrays, one for each column, that the nodes make rows of again.
 //!
 //! ```text
+//! coordinator    WITH "shipped 1" AS MATERIALIZED (SELECT p_partkey FROM part WHERE p_size > 3)
 //! nodes          FROM lineitem, (SELECT s.c1 AS p_partkey, NULL::integer AS p_name FROM unnest($1) s(c1)) part
-//! coordinator    $1 = ARRAY(SELECT p_partkey FROM part WHERE p_size > 3)
 //! ```
 //!
-//! Several columns come of a CTE that the coordinator computes once: `$1 = ARRAY(SELECT c1 FROM "shipped 1")`. Being an
-//! InitPlan, it is run when the first node's row is asked for, under the statement's snapshot like any other scan.
+//! The scan runs the CTE itself when its first row is asked for, under the statement's snapshot like any other, and makes
+//! arrays of its rows: `$1` with all of them, or for each node with those that go there
+//! ([`scan_ship`](crate::pg::scan_ship)).
 
-use super::mark;
+use super::mark::{self, To};
 use crate::node_as;
+use crate::pg::pushdown::Value;
 use crate::pg::query_tree::is_simple;
 use crate::pg::tree::{self, Change, Node, items, list_of};
+use crate::plan::remote::Shipment;
 use pgrx::pg_sys;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::ptr;
 
 /// `unnest(anyarray)` (pg_proc.dat).
@@ -22,41 +25,45 @@ const UNNEST: pg_sys::Oid = pg_sys::Oid::from_u32(2331);
 /// The nodes' query with the shipped rows as parameters.
 pub struct Sent {
     pub query: *mut pg_sys::Query,
-    /// What the coordinator computes once for several parameters.
+    /// The queries that the coordinator runs for that, in the order of `shipments`.
     pub ctes: Vec<*mut pg_sys::CommonTableExpr>,
+    /// Subplans and parameters are not known yet.
+    pub shipments: Vec<Shipment>,
 }
 
-/// Puts parameters in the place of the shipped queries of `inner`. Their values are added to `values`: `PARAM_EXEC`
+/// Puts parameters in the place of the shipped queries of `inner`. What they are is added to `values`: `PARAM_EXEC`
 /// -1 - i stands for number i. `plan` rewrites a query that the coordinator will run.
 pub unsafe fn send(
     inner: *mut pg_sys::Query,
-    values: &mut Vec<*mut pg_sys::SubLink>,
+    values: &mut Vec<Value>,
     mut plan: impl FnMut(*mut pg_sys::Query) -> *mut pg_sys::Query,
 ) -> Sent {
-    let mut ctes = Vec::new();
+    let mut sender = Sender { values, ctes: Vec::new(), shipments: Vec::new() };
     // SAFETY: a private copy is made; new nodes are in the current memory context.
     unsafe {
         let query = tree::mutate(inner.cast(), |n| {
-            if !mark::is_shipped_query(n) {
-                return Change::Deeper;
+            let Some(query) = node_as!(n, T_Query) else { return Change::Deeper };
+            match mark::shipped_to(query.cast()) {
+                Some(to) => Change::Replace(sender.rows_of(query.cast(), to, &mut plan).cast()),
+                None => Change::Deeper,
             }
-            let mut shipment = Shipment { values, ctes: &mut ctes };
-            Change::Replace(shipment.rows_of(n.cast(), &mut plan).cast())
         });
-        Sent { query: query.cast(), ctes }
+        Sent { query: query.cast(), ctes: sender.ctes, shipments: sender.shipments }
     }
 }
 
-struct Shipment<'a> {
-    values: &'a mut Vec<*mut pg_sys::SubLink>,
-    ctes: &'a mut Vec<*mut pg_sys::CommonTableExpr>,
+struct Sender<'a> {
+    values: &'a mut Vec<Value>,
+    ctes: Vec<*mut pg_sys::CommonTableExpr>,
+    shipments: Vec<Shipment>,
 }
 
-impl Shipment<'_> {
+impl Sender<'_> {
     /// The query that makes rows of the arrays.
     unsafe fn rows_of(
         &mut self,
         shipped: *mut pg_sys::Query,
+        to: To,
         plan: &mut impl FnMut(*mut pg_sys::Query) -> *mut pg_sys::Query,
     ) -> *mut pg_sys::Query {
         // SAFETY: nodes are copies or new.
@@ -67,7 +74,9 @@ impl Shipment<'_> {
                 items::<pg_sys::TargetEntry>((*shipped).targetList).into_iter().filter(|t| !(**t).resjunk).collect();
             let mut sent: Vec<*mut pg_sys::TargetEntry> =
                 outputs.iter().copied().filter(|t| !is_const((**t).expr.cast())).collect();
-            if is_simple(source) && (*source).sortClause.is_null() {
+            let only_removes_duplicates = !sent.is_empty() && is_distinct(source);
+            let is_narrowed = (is_simple(source) || only_removes_duplicates) && (*source).sortClause.is_null();
+            if is_narrowed {
                 if sent.is_empty() {
                     let one = pg_sys::Datum::from(1);
                     let one = pg_sys::makeConst(pg_sys::INT4OID, -1, pg_sys::InvalidOid, 4, one, false, true);
@@ -78,6 +87,12 @@ impl Shipment<'_> {
                     (*entry).resno = i as i16 + 1;
                     entry
                 }));
+                // Constants make no difference between rows.
+                let is_kept = |clause: &*mut pg_sys::SortGroupClause| {
+                    sent.iter().any(|t| (**t).ressortgroupref == (**clause).tleSortGroupRef)
+                };
+                let clauses = items::<pg_sys::SortGroupClause>((*source).distinctClause).into_iter();
+                (*source).distinctClause = list_of(clauses.filter(is_kept));
             }
             let produced: Vec<*mut pg_sys::TargetEntry> =
                 items::<pg_sys::TargetEntry>((*source).targetList).into_iter().filter(|t| !(**t).resjunk).collect();
@@ -85,42 +100,50 @@ impl Shipment<'_> {
                 // Constants of a query that groups, say: it is their number that counts.
                 sent.push(produced[0]);
             }
-            let source = plan(source);
-            let sublinks: Vec<*mut pg_sys::Query> = if produced.len() == 1 {
-                vec![source]
-            } else {
-                let name = CString::new(format!("shipped {}", self.ctes.len() + 1)).unwrap_or_default();
-                let name = pg_sys::pstrdup(name.as_ptr());
-                self.ctes.push(cte(name, source, &produced, sent.len()));
-                let simple = produced.len() == sent.len();
-                sent.iter()
-                    .enumerate()
-                    .map(|(i, t)| column_of_cte(name, &produced, if simple { i as i16 + 1 } else { (**t).resno }))
-                    .collect()
+            // The columns as the source numbers them.
+            let numbers: Vec<usize> =
+                sent.iter().enumerate().map(|(i, t)| if is_narrowed { i + 1 } else { (**t).resno as usize }).collect();
+            let cut = match to {
+                To::AllNodes => None,
+                To::By(column) => sent.iter().position(|t| (**t).resno == column).map(|i| numbers[i]),
             };
-            let arrays: Vec<*mut pg_sys::Param> = sublinks.into_iter().map(|s| self.parameter(s)).collect();
+            let shipment = self.shipments.len();
+            let mut arrays = Vec::new();
+            for (entry, number) in sent.iter().zip(&numbers) {
+                arrays.push(self.parameter(shipment, *number, (**entry).expr.cast()));
+            }
+            let name = CString::new(format!("shipped {}", shipment + 1)).unwrap_or_default();
+            self.ctes.push(cte(&name, plan(source), &produced));
+            self.shipments.push(Shipment { subplan: 0, cut, columns: Vec::new() });
             unnested(&outputs, &sent, &arrays)
         }
     }
 
-    /// A parameter whose value is `ARRAY(query)`.
-    unsafe fn parameter(&mut self, query: *mut pg_sys::Query) -> *mut pg_sys::Param {
+    /// A parameter whose value is an array of a column's values.
+    unsafe fn parameter(&mut self, shipment: usize, column: usize, expr: *mut Node) -> *mut pg_sys::Param {
         // SAFETY: new nodes.
         unsafe {
-            let link = tree::make::<pg_sys::SubLink>(pg_sys::NodeTag::T_SubLink);
-            (*link).subLinkType = pg_sys::SubLinkType::ARRAY_SUBLINK;
-            (*link).subselect = query.cast();
-            (*link).location = -1;
             let param = tree::make::<pg_sys::Param>(pg_sys::NodeTag::T_Param);
             (*param).paramkind = pg_sys::ParamKind::PARAM_EXEC;
             (*param).paramid = -1 - self.values.len() as i32;
-            (*param).paramtype = pg_sys::exprType(link.cast());
+            (*param).paramtype = pg_sys::get_promoted_array_type(pg_sys::exprType(expr));
             (*param).paramtypmod = -1;
-            (*param).paramcollid = pg_sys::exprCollation(link.cast());
+            (*param).paramcollid = pg_sys::exprCollation(expr);
             (*param).location = -1;
-            self.values.push(link);
+            self.values.push(Value::Column { shipment, column });
             param
         }
+    }
+}
+
+/// Whether a query joins, filters and removes duplicates, and no more.
+unsafe fn is_distinct(query: *mut pg_sys::Query) -> bool {
+    // SAFETY: the clause is put back.
+    unsafe {
+        let clause = std::mem::replace(&mut (*query).distinctClause, ptr::null_mut());
+        let is_distinct = !clause.is_null() && !(*query).hasDistinctOn && is_simple(query);
+        (*query).distinctClause = clause;
+        is_distinct
     }
 }
 
@@ -240,46 +263,22 @@ unsafe fn column_names(columns: &[*mut pg_sys::TargetEntry]) -> *mut pg_sys::Lis
     }
 }
 
-/// `name AS MATERIALIZED (query)`, read so many times.
-unsafe fn cte(
-    name: *mut std::ffi::c_char,
+/// `name AS MATERIALIZED (query)`, of which the scan is the only reader.
+pub unsafe fn cte(
+    name: &CStr,
     query: *mut pg_sys::Query,
     columns: &[*mut pg_sys::TargetEntry],
-    references: usize,
 ) -> *mut pg_sys::CommonTableExpr {
     // SAFETY: new nodes.
     unsafe {
         let cte = tree::make::<pg_sys::CommonTableExpr>(pg_sys::NodeTag::T_CommonTableExpr);
-        (*cte).ctename = name;
+        (*cte).ctename = pg_sys::pstrdup(name.as_ptr());
         (*cte).ctematerialized = pg_sys::CTEMaterialize::CTEMaterializeAlways;
         (*cte).ctequery = query.cast();
-        (*cte).cterefcount = references as i32;
+        (*cte).cterefcount = 1;
         (*cte).ctecolnames = column_names(columns);
         ((*cte).ctecoltypes, (*cte).ctecoltypmods, (*cte).ctecolcollations) = column_types(columns);
         (*cte).location = -1;
         cte
-    }
-}
-
-/// `SELECT column FROM name`, where the CTE belongs to the query around.
-unsafe fn column_of_cte(
-    name: *mut std::ffi::c_char,
-    columns: &[*mut pg_sys::TargetEntry],
-    attno: i16,
-) -> *mut pg_sys::Query {
-    // SAFETY: new nodes; `attno` is the number of a column.
-    unsafe {
-        let rte = tree::make::<pg_sys::RangeTblEntry>(pg_sys::NodeTag::T_RangeTblEntry);
-        (*rte).rtekind = pg_sys::RTEKind::RTE_CTE;
-        (*rte).ctename = name;
-        (*rte).ctelevelsup = 1;
-        ((*rte).coltypes, (*rte).coltypmods, (*rte).colcollations) = column_types(columns);
-        (*rte).eref = pg_sys::makeAlias(name, column_names(columns));
-        (*rte).inFromCl = true;
-        let expr = (*columns[attno as usize - 1]).expr.cast::<Node>();
-        let var =
-            pg_sys::makeVar(1, attno, pg_sys::exprType(expr), pg_sys::exprTypmod(expr), pg_sys::exprCollation(expr), 0);
-        let entry = pg_sys::makeTargetEntry(var.cast(), 1, c"value".as_ptr().cast_mut(), false);
-        select(rte, list_of([entry]))
     }
 }
