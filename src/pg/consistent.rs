@@ -27,7 +27,8 @@ use crate::pg::scan::Scan;
 use crate::pg::session::command::{collect_each, wait_finished};
 use crate::pg::session::leases::ensure_connected;
 use crate::pg::session::registry::{
-    Access, Running, has_fixed_snapshot, is_serializable, join, key_of, may_begin_anew, start, with_fixed_snapshot,
+    Access, Running, has_fixed_snapshot, is_repeatable_read, is_serializable, join, key_of, may_begin_anew, start,
+    with_fixed_snapshot,
 };
 use crate::pg::wait::Patience;
 use crate::pg::{catalog_cache, hooks, raw, readers, transaction, tree};
@@ -67,11 +68,6 @@ pub fn commits_freely() -> bool {
 /// but two of them could see two commits in different orders.
 fn fewest() -> usize {
     if consistent_reads() == ConsistentReads::Snapshot { 1 } else { 2 }
-}
-
-fn is_repeatable_read() -> bool {
-    // SAFETY: reads a variable of this backend.
-    unsafe { pg_sys::XactIsoLevel == pg_sys::XACT_REPEATABLE_READ as i32 }
 }
 
 /// Whether [`previous_is_over`] has anything to do.

@@ -114,6 +114,7 @@ pub unsafe fn plan(
             relation: target.table(),
             few_rows: false,
             tuning: Tuning::default(),
+            cut: None,
             sets_tag: (*query).canSetTag,
             reason: None,
             not_pushed: None,

@@ -15,6 +15,7 @@ use crate::pg::kept_plan::{KeptPlan, Text};
 use crate::pg::limits::{self, Allowance};
 use crate::pg::merge::Merging;
 use crate::pg::pass_through::Passing;
+use crate::pg::scan_tasks::Tasks;
 use crate::pg::session::{Access, Fetch, Param, Row, Statement, Stream, wait_any};
 use crate::pg::{catalog_cache, consistent, readers, slot, tree, tuple};
 use crate::plan::remote::{Effect, RemotePlan, Source};
@@ -30,15 +31,17 @@ use std::time::{Duration, Instant};
 pub const FLAG_RESCANNED: i32 = 1;
 
 /// A statement with its parameters' values and the nodes that shall run it.
-struct Request {
-    text: Rc<Text>,
-    params: Vec<Param>,
-    nodes: Vec<NodeId>,
+pub(super) struct Request {
+    pub(super) text: Rc<Text>,
+    pub(super) params: Vec<Param>,
+    pub(super) nodes: Vec<NodeId>,
 }
 
 /// What a node returned, each time that it was asked, for EXPLAIN ANALYZE.
 pub struct TaskReport {
     pub node: NodeId,
+    /// The number of its connection there, 0 for the transaction's own.
+    pub beside: u8,
     pub rows: u64,
     pub elapsed: Duration,
 }
@@ -53,7 +56,8 @@ pub struct Scan {
     whole_row: Vec<(usize, pg_sys::TupleDesc)>,
     pub(super) parameters: Vec<(*mut pg_sys::ExprState, Codec, pg_sys::Oid)>,
     reads_executor_params: bool,
-    request: Option<Request>,
+    pub(super) request: Option<Request>,
+    pub(super) tasks: Tasks,
     pub(super) streams: Vec<Stream>,
     pub(super) merging: Option<Merging>,
     /// The stream that the last row came from.
@@ -62,7 +66,7 @@ pub struct Scan {
     pub(super) passing: Option<Passing>,
     allowance: Option<Allowance>,
     opened: bool,
-    started: Option<Instant>,
+    pub(super) started: Option<Instant>,
     pub reports: Vec<TaskReport>,
     rescanned: bool,
     pub(super) store: *mut pg_sys::Tuplestorestate,
@@ -117,6 +121,7 @@ impl Scan {
                 parameters,
                 reads_executor_params,
                 request: None,
+                tasks: Tasks::default(),
                 streams: Vec::new(),
                 merging: None,
                 current: 0,
@@ -219,6 +224,11 @@ impl Scan {
         if own_snapshot {
             access = Access::ReadSnapshot;
         }
+        // SAFETY: as above.
+        if unsafe { self.begin_tasks(&nodes, access, fetch)? } {
+            self.request = Some(Request { text, params, nodes });
+            return Ok(());
+        }
         let statement =
             Statement { sql: &text.sql, params: &params, result_binary: &binary, keep: text.keep(), report_bound };
         let tuning = self.tuning(&nodes, access)?;
@@ -226,9 +236,7 @@ impl Scan {
         for (i, node) in nodes.iter().enumerate() {
             let first = tuning.get(i).map_or("", String::as_str);
             self.streams.push(Stream::open_after(*node, first, &statement, access, fetch)?);
-            if !self.reports.iter().any(|r| r.node == *node) {
-                self.reports.push(TaskReport { node: *node, rows: 0, elapsed: Duration::ZERO });
-            }
+            self.report_on(*node, 0);
         }
         if access == Access::WriteAlone {
             self.streams.iter_mut().try_for_each(Stream::wait_outcome)?;
@@ -239,6 +247,13 @@ impl Scan {
         Ok(())
     }
 
+    /// A task of this connection to a node begins, for the first time or again.
+    pub(super) fn report_on(&mut self, node: NodeId, beside: u8) {
+        if !self.reports.iter().any(|r| r.node == node && r.beside == beside) {
+            self.reports.push(TaskReport { node, beside, rows: 0, elapsed: Duration::ZERO });
+        }
+    }
+
     /// Waits until every node has taken its snapshot, or time is up; whether they have.
     pub fn wait_bound(&mut self, deadline: Option<Instant>) -> Result<bool> {
         for stream in &mut self.streams {
@@ -246,12 +261,13 @@ impl Scan {
                 return Ok(false);
             }
         }
-        Ok(true)
+        Ok(self.tasks.wait_bound(deadline))
     }
 
     /// Takes back what was sent with `report_bound`: it will be sent once more.
     pub fn take_back(&mut self) {
         self.streams.clear();
+        self.tasks.take_back();
         self.reports.clear();
         self.opened = false;
     }
@@ -346,6 +362,7 @@ impl Scan {
             if !self.opened {
                 self.open()?;
             }
+            self.open_tasks()?;
             if !self.plan.merge.is_empty() {
                 return self.fetch_in_order();
             }
@@ -366,6 +383,7 @@ impl Scan {
             if !self.opened {
                 self.open()?;
             }
+            self.open_tasks()?;
             while let Some(i) = self.ready_stream()? {
                 let run = self.streams[i].next_run(most)?;
                 self.note(i, run.as_ref().map_or(0, Run::rows))?;
@@ -403,7 +421,8 @@ impl Scan {
     /// Notes that so many rows came from a node; none: its end.
     unsafe fn note(&mut self, stream: usize, rows: usize) -> Result<()> {
         let stream = &self.streams[stream];
-        let report = self.reports.iter_mut().find(|r| r.node == stream.node());
+        let of_stream = |r: &&mut TaskReport| r.node == stream.node() && r.beside == stream.beside();
+        let report = self.reports.iter_mut().find(of_stream);
         if rows > 0 {
             if let Some(report) = report {
                 report.rows += rows as u64;
@@ -502,6 +521,7 @@ impl Scan {
     fn close(&mut self) {
         self.merging = None;
         self.streams.clear();
+        self.tasks.end();
     }
 
     /// Ends the scan: portals are closed, the store is freed.

@@ -3,6 +3,7 @@
 
 use crate::catalog::TableId;
 use crate::error::{Error, Result, sqlstate};
+use crate::plan::tasks::Cut;
 use crate::plan::tuning::Tuning;
 use serde::{Deserialize, Serialize};
 
@@ -118,6 +119,8 @@ pub struct RemotePlan {
     pub few_rows: bool,
     /// What it tells the nodes' planners where it has their transactions for itself.
     pub tuning: Tuning,
+    /// How a node's part may be cut into tasks, where that may be worth it.
+    pub cut: Option<Cut>,
     /// The statement's rows count for the command tag (not a CTE's).
     pub sets_tag: bool,
     /// Why it was not routed.
@@ -156,6 +159,7 @@ mod tests {
             relation: TableId(7),
             few_rows: false,
             tuning: Tuning { joins_shards: true, ..Tuning::default() },
+            cut: None,
             sets_tag: true,
             reason: None,
             not_pushed: None,
