@@ -81,12 +81,12 @@ pub unsafe fn is_sent_by_client(statement: *mut pg_sys::PlannedStmt) -> bool {
 
 /// Whether the transaction ends with this statement: sent by the client alone, outside any block, and no other of the
 /// client's can follow. In the extended protocol that is known once the client's Sync is here.
-pub unsafe fn is_end_of_transaction(estate: *mut pg_sys::EState) -> bool {
+pub unsafe fn is_end_of_transaction(statement: *mut pg_sys::PlannedStmt) -> bool {
     // SAFETY: reads backend state.
     unsafe {
         !raw::IsTransactionBlock()
             && raw::GetCurrentTransactionNestLevel() == 1
-            && is_sent_by_client((*estate).es_plannedstmt)
+            && is_sent_by_client(statement)
             && nothing_follows()
     }
 }

@@ -155,6 +155,12 @@ impl Scan {
         unsafe { (*self.node).ss.ps.state }
     }
 
+    /// The statement that it is part of.
+    pub fn statement(&self) -> *mut pg_sys::PlannedStmt {
+        // SAFETY: the scan lives within its executor state.
+        unsafe { (*self.estate()).es_plannedstmt }
+    }
+
     unsafe fn open(&mut self) -> Result<()> {
         // SAFETY: called by the executor while it runs the scan.
         unsafe {

@@ -14,16 +14,23 @@
 
 use crate::catalog::{NodeId, ShardIndex};
 use crate::error::Result;
-use crate::pg::alone::is_end_of_transaction;
-use crate::pg::gucs;
+use crate::pg::alone::{is_end_of_transaction, is_sent_by_client};
 use crate::pg::scan::{Request, Scan};
 use crate::pg::session::beside::{self, Exports};
-use crate::pg::session::registry::Key;
+use crate::pg::session::registry::{Key, is_repeatable_read};
 use crate::pg::session::{Access, Fetch, Statement, Stream};
 use crate::pg::wait::Patience;
+use crate::pg::{consistent, gucs};
 use crate::plan::tasks::{Cut, parts};
 use pgrx::pg_sys;
 use std::time::Instant;
+
+/// Whether the nodes' transactions end before the client's next statement runs: those of a statement that it has sent,
+/// with a snapshot of its own, do, or the whole transaction ends.
+unsafe fn ends_with(statement: *mut pg_sys::PlannedStmt) -> bool {
+    // SAFETY: reads backend state.
+    unsafe { is_sent_by_client(statement) && (!is_repeatable_read() || is_end_of_transaction(statement)) }
+}
 
 /// What a cut scan has beside its streams.
 #[derive(Default)]
@@ -62,15 +69,19 @@ impl Scan {
     /// first row is wanted.
     pub(super) unsafe fn begin_tasks(&mut self, nodes: &[NodeId], access: Access, fetch: Fetch) -> Result<bool> {
         // SAFETY: called while the executor state lives.
-        let may_end = unsafe { pg_sys::XactReadOnly || is_end_of_transaction(self.estate()) };
-        let is_cut = self.only_reads()
-            && self.planned_tasks(nodes)?.is_some_and(|counts| counts.iter().any(|count| *count > 1))
-            && may_end
-            && beside::may_share(nodes, access);
+        let writes_no_more = unsafe { pg_sys::XactReadOnly || ends_with(self.statement()) };
+        let is_cut = self.wants_tasks(nodes)? && writes_no_more && beside::may_share(nodes, access);
         if is_cut {
+            consistent::has_taken_snapshot();
             self.tasks.exports = Some((Exports::ask(nodes, access)?, access, fetch));
         }
         Ok(is_cut)
+    }
+
+    /// Whether it is worth it to cut the part of any of these nodes, if that can be done.
+    pub fn wants_tasks(&self, nodes: &[NodeId]) -> Result<bool> {
+        let counts = if self.only_reads() { self.planned_tasks(nodes)? } else { None };
+        Ok(counts.is_some_and(|counts| counts.iter().any(|count| *count > 1)))
     }
 
     /// Into how many tasks the part of each of these nodes is to be cut; `None` if the statement cannot be.

@@ -7,7 +7,7 @@
 //!
 //! All of them see one state of the node: that of the snapshot which the own connection has for its whole transaction there.
 //! What the transaction has written nobody else sees, and a transaction that has exported a snapshot cannot be prepared:
-//! so who cuts a scan has written nothing, and will not ([`may_share`]).
+//! so who cuts a scan has written nothing ([`may_share`]), and does not before that transaction ends.
 //!
 //! A further connection is taken only if it is free at once; its transaction ends with the scan. All else is as with the
 //! others: errors, cancels, what is left behind by a rollback.
@@ -53,6 +53,11 @@ impl Exports {
         for node in nodes {
             let joined = join(*node, access, Work::Statement(EXPORT))?;
             let running = start(joined, |talk, prelude| talk.query(prelude, EXPORT))?;
+            with_sessions(|sessions| {
+                if let Some(session) = sessions.get_mut(&running.key) {
+                    session.exported = true;
+                }
+            });
             send(running.key);
             exports.asked.push(running);
         }

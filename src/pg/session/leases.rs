@@ -103,6 +103,7 @@ pub(super) fn begin_with(
             levels: Levels::default(),
             prepared: None,
             fixed_snapshot: false,
+            exported: false,
             holds: false,
             lost: None,
             task_levels: CheapMap::default(),

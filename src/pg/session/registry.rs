@@ -77,6 +77,8 @@ pub struct Session {
     pub prepared: Option<Prepared>,
     /// All statements of the transaction on the node see one snapshot.
     pub(super) fixed_snapshot: bool,
+    /// Others may see its snapshot: it cannot be prepared.
+    pub(super) exported: bool,
     /// Its transaction has more to keep than what was read.
     pub holds: bool,
     /// The connection was lost while the node was in the transaction.
@@ -184,6 +186,9 @@ pub fn join(node: NodeId, access: Access, work: Work) -> Result<Joined> {
             refuse_second_node(sessions, key)?;
         }
         let session = sessions.get_mut(&key).ok_or_else(gone)?;
+        if session.exported && access == Access::Write {
+            return Err(shared_snapshot(&session.name));
+        }
         session.tainted |= taints;
         session.holds |= matches!(access, Access::Hold | Access::Write | Access::WriteAlone);
         let mut levels = session.levels;
@@ -314,6 +319,11 @@ fn refuse_second_node(sessions: &BTreeMap<Key, Session>, key: Key) -> Result<()>
     }
 }
 
+fn shared_snapshot(node: &str) -> Error {
+    Error::unsupported(format!("cannot write on node \"{node}\" while a result is read from it in several tasks"))
+        .hint("Read the result to its end before, or SET sharding.max_tasks_per_node = 1.")
+}
+
 pub(super) fn gone() -> Error {
     Error::new(sqlstate::CONNECTION_FAILURE, "a session with a node disappeared")
 }
@@ -369,6 +379,7 @@ impl Session {
         self.settings_unsure = false;
         self.levels = Levels::default();
         self.fixed_snapshot = false;
+        self.exported = false;
         self.holds = false;
         self.prepared = None;
         self.lost = None;
