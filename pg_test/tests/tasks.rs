@@ -45,6 +45,14 @@ fn tasks(client: &mut Client, sql: &str) -> usize {
     plan.iter().filter(|line| line.trim_start().starts_with("Task ")).count()
 }
 
+/// How many connections were leased for what `run` does: one for each task.
+fn leases_of(client: &mut Client, run: impl FnOnce(&mut Client)) -> i64 {
+    let leases = "SELECT sum(leases) FROM sharding.pool_stats WHERE NOT outside";
+    let before = number(client, leases);
+    run(client);
+    number(client, leases) - before
+}
+
 /// Connections to nodes that somebody uses, or that are in a transaction there.
 fn left_behind(cluster: &Cluster) -> i64 {
     let leased = "SELECT count(*) FROM sharding.connections WHERE state = 'leased'";
@@ -79,6 +87,13 @@ fn explain_says_how_many() {
     ] {
         assert_eq!(tasks(&mut here, sql), 6, "{sql}");
     }
+    // COPY is no plan to look at.
+    let leased = leases_of(&mut here, |here| {
+        let mut copied = String::new();
+        here.copy_out("COPY t TO STDOUT").unwrap().read_to_string(&mut copied).unwrap();
+        assert_eq!(copied.lines().count(), ROWS as usize);
+    });
+    assert_eq!(leased, 6);
     // One shard, few shards; what a node's own parallel workers do; too little.
     assert_eq!(tasks(&mut here, "SELECT * FROM t WHERE id = 7"), 1);
     assert!(tasks(&mut here, "SELECT * FROM t WHERE id = ANY ('{1, 2, 3}'::int8[])") <= 2);
@@ -88,15 +103,15 @@ fn explain_says_how_many() {
     here.batch_execute("SET sharding.min_task_size = '1MB'").unwrap();
     assert_eq!(tasks(&mut here, "SELECT * FROM t"), 2);
     // A plan that was made for more is run with what is allowed now.
-    here.batch_execute(
-        "SET sharding.min_task_size = 0; SET plan_cache_mode = force_generic_plan; PREPARE p AS SELECT * FROM t",
-    )
-    .unwrap();
-    assert_eq!(tasks(&mut here, "EXECUTE p"), 6);
-    here.batch_execute("SET sharding.max_tasks_per_node = 2").unwrap();
-    assert_eq!(tasks(&mut here, "EXECUTE p"), 4);
-    here.batch_execute("SET sharding.max_tasks_per_node = 1").unwrap();
-    assert_eq!(tasks(&mut here, "EXECUTE p"), 2);
+    here.batch_execute("SET sharding.min_task_size = 0").unwrap();
+    let statement = here.prepare("SELECT * FROM t").unwrap();
+    for (most, expected) in [(3, 6), (2, 4), (1, 2)] {
+        here.batch_execute(&format!("SET sharding.max_tasks_per_node = {most}")).unwrap();
+        let leased = leases_of(&mut here, |here| {
+            assert_eq!(here.query(&statement, &[]).unwrap().len(), ROWS as usize);
+        });
+        assert_eq!(leased, expected);
+    }
 }
 
 /// A group by a key's columns may name others: not if the key is hidden by a UNION ALL.
@@ -329,4 +344,34 @@ fn a_node_without_room_has_one_task() {
     }
     assert_eq!(lines(&mut here, "SELECT * FROM t").len(), 100);
     drop(others);
+}
+
+/// A task waits for somebody on its node who waits for the transaction's own connection: no server sees that circle.
+#[test]
+fn a_circle_over_two_connections_to_a_node_is_ended() {
+    let (cluster, mut here) = start("");
+    let last = "SELECT max(shard) FROM sharding.shards WHERE relation = 't'::regclass AND node = 'n1'";
+    let shard = number(&mut here, last);
+    here.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL sharding.max_tasks_per_node = 1")
+        .unwrap();
+    assert_eq!(number(&mut here, "SELECT count(*) FROM t"), ROWS);
+    here.batch_execute("SET LOCAL sharding.max_tasks_per_node = 3").unwrap();
+    thread::scope(|scope| {
+        let mut on_node = cluster.node_client(1);
+        scope.spawn(move || {
+            let lock = format!("BEGIN; LOCK TABLE sharding_shards.t_{shard} IN ACCESS EXCLUSIVE MODE; COMMIT");
+            on_node.batch_execute(&lock).unwrap();
+        });
+        let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted";
+        let mut watcher = cluster.node_client(1);
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while number(&mut watcher, waits) == 0 {
+            assert!(Instant::now() < deadline, "nobody waits");
+            thread::sleep(Duration::from_millis(20));
+        }
+        let error = here.batch_execute("SELECT * FROM t").unwrap_err();
+        assert_eq!(error.code().map(|code| code.code()), Some("40P01"), "{error:?}");
+        here.batch_execute("ROLLBACK").unwrap();
+    });
+    assert_eq!(lines(&mut here, "SELECT * FROM t").len(), ROWS as usize);
 }

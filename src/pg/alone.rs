@@ -1,6 +1,7 @@
 //! Whether a statement is alone: sent by the client by itself, the whole transaction, with nothing to follow. Much is
 //! cheaper then: no BEGIN on the node, one snapshot for all scans, a commit in one round trip.
 
+use crate::node_as;
 use crate::pg::session::uses_nodes;
 use crate::pg::{compat, raw};
 use pgrx::pg_sys;
@@ -26,8 +27,15 @@ thread_local! {
 }
 
 /// A utility statement that the client has sent is about to run.
-pub fn utility_begins(tag: pg_sys::NodeTag) {
-    let has_query = matches!(tag, pg_sys::NodeTag::T_CopyStmt | pg_sys::NodeTag::T_ExplainStmt);
+pub unsafe fn utility_begins(statement: *mut pg_sys::Node) {
+    // SAFETY: the tags say what the nodes are.
+    let has_query = unsafe {
+        // What EXECUTE runs, EXPLAIN or not, is not the client's own.
+        let explained = node_as!(statement, T_ExplainStmt).map(|e| (*e.cast::<pg_sys::ExplainStmt>()).query);
+        let query = explained.and_then(|query| node_as!(query, T_Query));
+        node_as!(statement, T_CopyStmt).is_some()
+            || query.is_some_and(|q| (*q.cast::<pg_sys::Query>()).commandType == pg_sys::CmdType::CMD_SELECT)
+    };
     WITHIN.set(if has_query { Within::Awaited } else { Within::Nothing });
 }
 

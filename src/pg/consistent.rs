@@ -138,7 +138,7 @@ pub unsafe fn open(scan: &mut Scan, nodes: &[NodeId]) -> Result<()> {
         if has_snapshot || nodes.iter().all(|node| has_fixed_snapshot(*node)) {
             return scan.send(false, false);
         }
-        let is_cut = may_begin_anew_for(scan.statement(), nodes) && scan.wants_tasks(nodes)?;
+        let is_cut = scan.wants_tasks(nodes)? && may_begin_anew_for(scan.statement(), nodes);
         if alone {
             if is_cut {
                 begin_anew(nodes)?;

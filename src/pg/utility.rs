@@ -94,7 +94,7 @@ unsafe extern "C-unwind" fn process_utility(
         let part_of_another = context == pg_sys::ProcessUtilityContext::PROCESS_UTILITY_SUBCOMMAND;
         let tag = tree::tag((*statement).utilityStmt);
         if context == pg_sys::ProcessUtilityContext::PROCESS_UTILITY_TOPLEVEL {
-            alone::utility_begins(tag);
+            alone::utility_begins((*statement).utilityStmt);
             if consistent::has_own_snapshot() {
                 guarded(consistent::previous_is_over);
             }
