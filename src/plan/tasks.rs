@@ -23,7 +23,7 @@
 //! and columns go into each.
 //!
 //! The coordinator does not know how a node will execute the statement, but a result that is fetched in pages is never
-//! produced in parallel there, and one process makes some 100 MB of rows a second.
+//! produced in parallel there. Each task costs a connection, and a round trip for the snapshot: by default there is one.
 
 use crate::catalog::{ShardIndex, TableId};
 use crate::plan::remote::ShardSql;
