@@ -81,3 +81,11 @@ DROP VIEW ranked;
 DROP VIEW ranked CASCADE;
 -- @error(42P01)
 SELECT * FROM deep;
+
+-- a column that was renamed since: the view's own query knows it by its old name
+CREATE VIEW kinds AS SELECT id, k AS kind FROM items;
+ALTER TABLE items RENAME k TO renamed;
+SELECT * FROM kinds WHERE id = 8;
+SELECT kind, count(*) FROM kinds GROUP BY kind;
+ALTER TABLE items RENAME renamed TO k;
+SELECT * FROM kinds WHERE id = 8;

@@ -7,11 +7,12 @@
 //! cargo test -p pg_test --test differential -- joins::3          one file, three nodes
 //! cargo test -p pg_test --test differential -- ::2               all files, two nodes
 //! cargo test -p pg_test --test differential -- without           with each kind of pushdown switched off
+//! cargo test -p pg_test --test differential -- cut           with scans cut into tasks
 //! cargo test -p pg_test --test differential -- ::one_connection
 //! ```
 //!
-//! With a kind of pushdown switched off, on two nodes, the answers are the same too: the files about pushdown always, all
-//! files and random statements in the long tests.
+//! With a kind of pushdown switched off, or each node's part of a scan cut into tasks, on two nodes, the answers are the same
+//! too: the files about pushdown always, all files and random statements in the long tests.
 //!
 //! See `pg_test/cases/README.md` for running against servers of your own.
 
@@ -34,6 +35,10 @@ const SWITCHES: [&str; 8] = [
     "enable_shard_writes",
     "enable_binary_copy",
 ];
+
+/// Everything that can be cut into tasks is: also what is small, and what a node might do in parallel.
+const CUT: [&str; 3] =
+    ["sharding.max_tasks_per_node = 3", "sharding.min_task_size = 0", "max_parallel_workers_per_gather = 0"];
 
 /// A cluster that everything runs on.
 #[derive(Clone)]
@@ -85,10 +90,12 @@ fn main() -> ExitCode {
         }
     }
     let switched: Arc<Mutex<Shared>> = Arc::default();
-    for switch in SWITCHES {
-        let (few, all) = (Arc::clone(&switched), Arc::clone(&switched));
-        trials.push(Trial::test(format!("without_{switch}"), move || run_without(switch, false, &few)));
-        let long = Trial::test(format!("without_{switch}_all"), move || run_without(switch, true, &all));
+    let off = |switch| (format!("without_{switch}"), vec![format!("sharding.{switch} = off")]);
+    let cut = ("cut".to_string(), CUT.map(str::to_string).to_vec());
+    for (name, settings) in SWITCHES.map(off).into_iter().chain([cut]) {
+        let (few, all) = ((settings.clone(), Arc::clone(&switched)), (settings, Arc::clone(&switched)));
+        trials.push(Trial::test(name.clone(), move || run_with(&few.0, false, &few.1)));
+        let long = Trial::test(format!("{name}_all"), move || run_with(&all.0, true, &all.1));
         trials.push(long.with_ignored_flag(true));
     }
     let conclusion = libtest_mimic::run(&arguments, trials);
@@ -136,13 +143,14 @@ fn run_random(kind: &Kind, count: usize, shared: &Mutex<Shared>) -> Result<(), F
     Err(report.to_string().into())
 }
 
-/// The files about pushdown, or all and random statements, with a setting of the planner off.
-fn run_without(switch: &str, all: bool, shared: &Mutex<Shared>) -> Result<(), Failed> {
+/// The files about pushdown, or all and random statements, with these settings.
+fn run_with(settings: &[String], all: bool, shared: &Mutex<Shared>) -> Result<(), Failed> {
     let mut shared = shared.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     shared.suite(&Kind { name: "2".to_string(), nodes: 2, pool: Pool::Default })?;
     let Some((suite, running)) = shared.suite.as_mut() else { return Ok(()) };
     let Some(cluster) = &running.cluster else { return Ok(()) };
-    let settings = format!("ALTER DATABASE app RESET ALL; ALTER DATABASE app SET sharding.{switch} = off");
+    let settings: String = settings.iter().map(|setting| format!("; ALTER DATABASE app SET {setting}")).collect();
+    let settings = format!("ALTER DATABASE app RESET ALL{settings}");
     cluster.client().batch_execute(&settings).map_err(|error| error.to_string())?;
     let files = case_files().into_iter().filter(|file| all || file.starts_with("pushdown_"));
     let mut reports: Vec<Report> = files.map(|file| suite.run_file(&file)).collect();

@@ -8,7 +8,8 @@
 //! |---|---|---|
 //! | one SELECT, no block | one snapshot per node, for all scans (`REPEATABLE READ` on the nodes) | statement starts |
 //! | `READ COMMITTED` block | the same, as long as it has only read on these nodes: their transactions begin anew | statement starts |
-//! | the same after a write | each scan's own snapshot, all in one pass | statement starts |
+//! | the same, one scan cut into tasks | one snapshot per node | statement starts |
+//! | after a write | each scan's own snapshot, all in one pass | statement starts |
 //! | `REPEATABLE READ` | one snapshot on every node of the cluster | a node is used first |
 //! | `SERIALIZABLE` | nothing: it uses one node | |
 //!
@@ -27,7 +28,8 @@ use crate::pg::scan::Scan;
 use crate::pg::session::command::{collect_each, wait_finished};
 use crate::pg::session::leases::ensure_connected;
 use crate::pg::session::registry::{
-    Access, Running, has_fixed_snapshot, is_serializable, join, key_of, may_begin_anew, start, with_fixed_snapshot,
+    Access, Running, has_fixed_snapshot, is_repeatable_read, is_serializable, join, key_of, may_begin_anew, start,
+    with_fixed_snapshot,
 };
 use crate::pg::wait::Patience;
 use crate::pg::{catalog_cache, hooks, raw, readers, transaction, tree};
@@ -69,14 +71,14 @@ fn fewest() -> usize {
     if consistent_reads() == ConsistentReads::Snapshot { 1 } else { 2 }
 }
 
-fn is_repeatable_read() -> bool {
-    // SAFETY: reads a variable of this backend.
-    unsafe { pg_sys::XactIsoLevel == pg_sys::XACT_REPEATABLE_READ as i32 }
-}
-
 /// Whether [`previous_is_over`] has anything to do.
 pub fn has_own_snapshot() -> bool {
     OWN_SNAPSHOT.get()
+}
+
+/// The statement under way has a snapshot of its own on nodes: its transactions there end before the client's next one.
+pub fn has_taken_snapshot() {
+    OWN_SNAPSHOT.set(true);
 }
 
 /// The client's next statement begins: what had a snapshot of its own has ended, and nodes go on with transactions of
@@ -133,10 +135,17 @@ pub unsafe fn open(scan: &mut Scan, nodes: &[NodeId]) -> Result<()> {
     unsafe {
         let alone = nodes.len() < fewest() || consistent_reads() == ConsistentReads::Off;
         let has_snapshot = is_repeatable_read() || is_serializable();
-        if alone || has_snapshot || nodes.iter().all(|node| has_fixed_snapshot(*node)) {
+        if has_snapshot || nodes.iter().all(|node| has_fixed_snapshot(*node)) {
             return scan.send(false, false);
         }
-        let own_snapshot = nodes.len() > 1 && scan.has_own_snapshot();
+        let is_cut = scan.wants_tasks(nodes)? && may_begin_anew_for(scan.statement(), nodes);
+        if alone {
+            if is_cut {
+                begin_anew(nodes)?;
+            }
+            return scan.send(false, is_cut);
+        }
+        let own_snapshot = nodes.len() > 1 && scan.has_own_snapshot() || is_cut;
         let mut reading = Reading {
             scans: vec![scan],
             nodes: nodes.to_vec(),
@@ -147,6 +156,21 @@ pub unsafe fn open(scan: &mut Scan, nodes: &[NodeId]) -> Result<()> {
         };
         reading.open(ptr::null_mut()).map(drop)
     }
+}
+
+/// Whether these nodes may begin their transactions anew, with one snapshot for a statement: it is the client's next
+/// one, and they have only been read.
+unsafe fn may_begin_anew_for(statement: *mut pg_sys::PlannedStmt, nodes: &[NodeId]) -> bool {
+    // SAFETY: reads backend state.
+    let is_clients = raw::GetCurrentTransactionNestLevel() == 1 && unsafe { is_sent_by_client(statement) };
+    is_clients && nodes.iter().all(|node| may_begin_anew(*node))
+}
+
+/// The statement under way gets a snapshot of its own on these nodes.
+fn begin_anew(nodes: &[NodeId]) -> Result<()> {
+    transaction::leave_nodes(nodes, "COMMIT")?;
+    has_taken_snapshot();
+    Ok(())
 }
 
 /// Whether a statement reads tables of this server, copies of reference tables among them.
@@ -220,12 +244,11 @@ impl Reading {
             if nodes.is_empty() {
                 return Ok(None);
             }
-            let own_snapshot = scans.iter().all(|scan| (**scan).has_own_snapshot())
-                || scans.len() > 1
-                    && scans.iter().all(|scan| (**scan).only_reads())
-                    && raw::GetCurrentTransactionNestLevel() == 1
-                    && is_sent_by_client((*desc).plannedstmt)
-                    && nodes.iter().all(|node| may_begin_anew(*node));
+            let mut own_snapshot = scans.iter().all(|scan| (**scan).has_own_snapshot());
+            if !own_snapshot && scans.iter().all(|scan| (**scan).only_reads()) {
+                let has_use = scans.len() > 1 || (*scans[0]).wants_tasks(&nodes)?;
+                own_snapshot = has_use && may_begin_anew_for((*desc).plannedstmt, &nodes);
+            }
             Ok(Some(Reading { scans, nodes, own_snapshot, running: false, sent: Vec::new(), fixing: Vec::new() }))
         }
     }
@@ -244,8 +267,7 @@ impl Reading {
     /// Sends the scans while no commit is half done; nothing if `local` is outdated.
     unsafe fn open(&mut self, local: pg_sys::Snapshot) -> Result<Opened> {
         if self.own_snapshot {
-            transaction::leave_nodes(&self.nodes, "COMMIT")?;
-            OWN_SNAPSHOT.set(true);
+            begin_anew(&self.nodes)?;
         }
         for _ in 0..ATTEMPTS {
             // Before the gate: a place in the pool may take its time.

@@ -14,6 +14,18 @@ pub unsafe fn text(es: *mut pg_sys::ExplainState, label: &CStr, value: &str) {
     unsafe { pg_sys::ExplainPropertyText(label.as_ptr(), value.as_ptr(), es) }
 }
 
+/// `4 on 2 nodes`, where nodes have more than one: as they were, or as many as there are to be.
+unsafe fn tasks(scan: &Scan) -> Option<String> {
+    // SAFETY: EXPLAIN's scan lives.
+    let nodes = unsafe { scan.nodes_for_explain()? };
+    let tasks = match scan.reports.len() {
+        0 => scan.planned_tasks(&nodes).ok()??.iter().sum(),
+        some => some,
+    };
+    let s = if nodes.len() == 1 { "" } else { "s" };
+    (tasks > nodes.len()).then(|| format!("{tasks} on {} node{s}", nodes.len()))
+}
+
 /// Properties of a foreign scan.
 pub unsafe fn scan(scan: &mut Scan, es: *mut pg_sys::ExplainState) {
     // SAFETY: the scan's executor state lives during EXPLAIN.
@@ -44,6 +56,9 @@ pub unsafe fn scan(scan: &mut Scan, es: *mut pg_sys::ExplainState) {
         };
         text(es, c"Nodes", &nodes);
         text(es, c"Shards", &shards);
+        if let Some(tasks) = tasks(scan) {
+            text(es, c"Tasks", &tasks);
+        }
         let statement = scan.text_for(scan.shards_for_explain().as_deref());
         if !scan.plan.merge.is_empty() {
             text(es, c"Merge Key", &merge::describe(scan, es));
@@ -80,8 +95,11 @@ pub unsafe fn scan(scan: &mut Scan, es: *mut pg_sys::ExplainState) {
                 } else {
                     format!("rows={}", report.rows)
                 };
-                let label =
-                    CString::new(format!("Task on {}", scan.cluster().node_name(report.node))).unwrap_or_default();
+                let several =
+                    scan.reports.iter().any(|other| other.node == report.node && other.beside != report.beside);
+                let number = if several { format!(" {}", report.beside + 1) } else { String::new() };
+                let label = format!("Task{number} on {}", scan.cluster().node_name(report.node));
+                let label = CString::new(label).unwrap_or_default();
                 text(es, &label, &line);
             }
         }

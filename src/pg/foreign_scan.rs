@@ -14,9 +14,10 @@ use crate::pg::scan::{self, Scan};
 use crate::pg::shippable::{self, Vocabulary};
 use crate::pg::tree::{self, Node, Visit, items, list_of};
 use crate::pg::{
-    catalog_cache, compat, explain, hash, many_keys, planner, print, pushdown, readers, scan_paths, tuple,
+    catalog_cache, compat, explain, hash, many_keys, planner, print, pushdown, readers, scan_paths, task_text, tuple,
 };
 use crate::plan::remote::{Effect, RemotePlan, Shipping, Source, Target, Tier};
+use crate::plan::tasks::Size;
 use crate::plan::tuning::Tuning;
 use pgrx::pg_sys;
 use std::ptr;
@@ -241,6 +242,11 @@ unsafe fn make_plan(
             Target::Keys { parameter, .. } => many_keys::joined(query, parameter),
             _ => None,
         };
+        let width = f64::from((*(*rel).reltarget).width);
+        let cut = match (&target, effect) {
+            (Target::All { .. }, Effect::Read { .. }) => task_text::of(query, Size::sent((*path).path.rows, width)),
+            _ => None,
+        };
         let remote = RemotePlan {
             tier: Tier::Fallback,
             sql: print::query_text(query),
@@ -256,6 +262,7 @@ unsafe fn make_plan(
             few_rows: false,
             tuning: Tuning::default(),
             shipping: Shipping { dormant: pushdown::is_instead(root), ..Shipping::default() },
+            cut,
             sets_tag: false,
             reason: planner::fallback_reason(),
             not_pushed: planner::not_pushed_reason(),

@@ -87,6 +87,19 @@ pub fn most_shipped_bytes() -> usize {
     (MAX_SHIPPED_SIZE.get().max(0) as usize * 2 * 1024).min(512 << 20)
 }
 
+static MAX_TASKS_PER_NODE: GucSetting<i32> = GucSetting::<i32>::new(1);
+static MIN_TASK_SIZE: GucSetting<i32> = GucSetting::<i32>::new(8 * 1024);
+
+/// Into how many tasks a node's part of a scan is cut at most.
+pub fn max_tasks_per_node() -> usize {
+    MAX_TASKS_PER_NODE.get().max(1) as usize
+}
+
+/// How much a task has to do at least, in bytes, by estimate.
+pub fn min_task_bytes() -> u64 {
+    MIN_TASK_SIZE.get().max(0) as u64 * 1024
+}
+
 /// Defines the settings; called once from `_PG_init`.
 pub fn install() {
     GucRegistry::define_enum_guc(
@@ -124,6 +137,26 @@ pub fn install() {
         &MAX_SHIPPED_SIZE,
         64,
         512 * 1024,
+        GucContext::Userset,
+        GucFlags::UNIT_KB | GucFlags::EXPLAIN,
+    );
+    GucRegistry::define_int_guc(
+        c"sharding.max_tasks_per_node",
+        c"Into how many tasks a node's part of a large scan is cut at most, each over a connection of its own.",
+        c"1 never cuts. Fewer are used where the pool has not so many connections to spare.",
+        &MAX_TASKS_PER_NODE,
+        1,
+        64,
+        GucContext::Userset,
+        GucFlags::EXPLAIN,
+    );
+    GucRegistry::define_int_guc(
+        c"sharding.min_task_size",
+        c"How much each task of a node has to send at least, by estimate.",
+        c"A row that is aggregated on the node counts 64 bytes.",
+        &MIN_TASK_SIZE,
+        0,
+        i32::MAX,
         GucContext::Userset,
         GucFlags::UNIT_KB | GucFlags::EXPLAIN,
     );

@@ -1,6 +1,6 @@
 //! All hooks: installed once, the previous one always called. The `next_` functions let an ERROR jump through.
 
-use crate::pg::alone::is_sent_by_client;
+use crate::pg::alone::{is_sent_by_client, query_begins};
 use crate::pg::guard::guarded;
 use crate::pg::{compat, consistent, pass_through, pending, planner, readers};
 use pgrx::pg_sys;
@@ -61,6 +61,8 @@ pub fn is_first_statement() -> bool {
 /// A statement is prepared for execution: what it reads on several nodes is sent to all of them at once.
 unsafe extern "C-unwind" fn executor_start(desc: *mut pg_sys::QueryDesc, eflags: c_int) {
     let before = readers::count();
+    // SAFETY: the descriptor is the hook's own.
+    unsafe { query_begins(desc) };
     if consistent::has_own_snapshot() {
         guarded(|| {
             // SAFETY: the descriptor is the hook's own.

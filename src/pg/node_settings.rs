@@ -21,6 +21,16 @@ impl Scan {
         if access == Access::ReadSnapshot { self.settings_for(nodes) } else { Ok(Vec::new()) }
     }
 
+    /// Whether a node that makes few rows of many may use parallel workers for it.
+    pub(super) fn has_parallel_nodes(&self, nodes: &[NodeId]) -> Result<bool> {
+        // SAFETY: a setting of this backend.
+        let workers = unsafe { pg_sys::max_parallel_workers_per_gather }.max(0) as u32;
+        if !self.plan.tuning.shares_machine {
+            return Ok(workers > 0);
+        }
+        Ok(nodes_on_machines(nodes)?.into_iter().any(|together| share(workers, together) > 0))
+    }
+
     /// The settings that travel to each of these nodes; empty if none do.
     pub fn settings_for(&self, nodes: &[NodeId]) -> Result<Vec<String>> {
         if self.plan.tuning == Tuning::default() {

@@ -118,6 +118,7 @@ pub unsafe fn plan(
             few_rows: false,
             tuning: Tuning::default(),
             shipping: Shipping::default(),
+            cut: None,
             sets_tag: (*query).canSetTag,
             reason: None,
             not_pushed: None,

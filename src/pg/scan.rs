@@ -16,6 +16,7 @@ use crate::pg::limits::{self, Allowance};
 use crate::pg::merge::Merging;
 use crate::pg::pass_through::Passing;
 use crate::pg::scan_ship::{Cut, Shipments};
+use crate::pg::scan_tasks::Tasks;
 use crate::pg::session::{Access, Fetch, Param, Row, Statement, Stream, wait_any};
 use crate::pg::{catalog_cache, consistent, readers, slot, tree, tuple};
 use crate::plan::remote::{Effect, RemotePlan, Source};
@@ -31,20 +32,20 @@ use std::time::{Duration, Instant};
 pub const FLAG_RESCANNED: i32 = 1;
 
 /// The statements that each node shall run, one after the other, and the values of their parameters.
-struct Request {
+pub(super) struct Request {
     texts: Vec<(NodeId, Vec<Rc<Text>>)>,
-    params: Vec<Param>,
+    pub(super) params: Vec<Param>,
     /// Parameters that are rows sent along.
     cuts: Vec<Cut>,
 }
 
 impl Request {
-    fn nodes(&self) -> Vec<NodeId> {
+    pub(super) fn nodes(&self) -> Vec<NodeId> {
         self.texts.iter().map(|(node, _)| *node).collect()
     }
 
     /// Puts a node's values in the place of the parameters that are rows, or takes them back.
-    fn exchange(&mut self, node: usize) {
+    pub(super) fn exchange(&mut self, node: usize) {
         for cut in &mut self.cuts {
             let own = if cut.values.len() == 1 { 0 } else { node };
             std::mem::swap(&mut self.params[cut.parameter], &mut cut.values[own]);
@@ -55,6 +56,8 @@ impl Request {
 /// What a node returned, each time that it was asked, for EXPLAIN ANALYZE.
 pub struct TaskReport {
     pub node: NodeId,
+    /// The number of its connection there, 0 for the transaction's own.
+    pub beside: u8,
     pub rows: u64,
     pub elapsed: Duration,
 }
@@ -69,10 +72,11 @@ pub struct Scan {
     whole_row: Vec<(usize, pg_sys::TupleDesc)>,
     pub(super) parameters: Vec<(*mut pg_sys::ExprState, Codec, pg_sys::Oid)>,
     reads_executor_params: bool,
-    request: Option<Request>,
+    pub(super) request: Option<Request>,
     pub(super) shipments: Shipments,
     /// It does not run unless another statement cannot.
     dormant: bool,
+    pub(super) tasks: Tasks,
     pub(super) streams: Vec<Stream>,
     pub(super) merging: Option<Merging>,
     /// The stream that the last row came from.
@@ -81,7 +85,7 @@ pub struct Scan {
     pub(super) passing: Option<Passing>,
     allowance: Option<Allowance>,
     opened: bool,
-    started: Option<Instant>,
+    pub(super) started: Option<Instant>,
     pub reports: Vec<TaskReport>,
     rescanned: bool,
     pub(super) store: *mut pg_sys::Tuplestorestate,
@@ -139,6 +143,7 @@ impl Scan {
                 request: None,
                 shipments: Shipments::default(),
                 dormant,
+                tasks: Tasks::default(),
                 streams: Vec::new(),
                 merging: None,
                 current: 0,
@@ -170,6 +175,12 @@ impl Scan {
     pub(super) unsafe fn estate(&self) -> *mut pg_sys::EState {
         // SAFETY: the scan lives within its executor state.
         unsafe { (*self.node).ss.ps.state }
+    }
+
+    /// The statement that it is part of.
+    pub fn statement(&self) -> *mut pg_sys::PlannedStmt {
+        // SAFETY: the scan lives within its executor state.
+        unsafe { (*self.estate()).es_plannedstmt }
     }
 
     unsafe fn open(&mut self) -> Result<()> {
@@ -249,6 +260,11 @@ impl Scan {
         if own_snapshot {
             access = Access::ReadSnapshot;
         }
+        // SAFETY: as above.
+        if unsafe { self.begin_tasks(&nodes, access, fetch)? } {
+            self.request = Some(request);
+            return Ok(());
+        }
         let tuning = self.tuning(&nodes, access)?;
         self.started = Some(Instant::now());
         for (i, node) in nodes.iter().enumerate() {
@@ -261,9 +277,7 @@ impl Scan {
                 first = "";
             }
             request.exchange(i);
-            if !self.reports.iter().any(|r| r.node == *node) {
-                self.reports.push(TaskReport { node: *node, rows: 0, elapsed: Duration::ZERO });
-            }
+            self.report_on(*node, 0);
         }
         if access == Access::WriteAlone {
             self.streams.iter_mut().try_for_each(Stream::wait_outcome)?;
@@ -274,6 +288,13 @@ impl Scan {
         Ok(())
     }
 
+    /// A task of this connection to a node begins, for the first time or again.
+    pub(super) fn report_on(&mut self, node: NodeId, beside: u8) {
+        if !self.reports.iter().any(|r| r.node == node && r.beside == beside) {
+            self.reports.push(TaskReport { node, beside, rows: 0, elapsed: Duration::ZERO });
+        }
+    }
+
     /// Waits until every node has taken its snapshot, or time is up; whether they have.
     pub fn wait_bound(&mut self, deadline: Option<Instant>) -> Result<bool> {
         for stream in &mut self.streams {
@@ -281,12 +302,13 @@ impl Scan {
                 return Ok(false);
             }
         }
-        Ok(true)
+        Ok(self.tasks.wait_bound(deadline))
     }
 
     /// Takes back what was sent with `report_bound`: it will be sent once more.
     pub fn take_back(&mut self) {
         self.streams.clear();
+        self.tasks.take_back();
         self.reports.clear();
         self.opened = false;
     }
@@ -395,6 +417,7 @@ impl Scan {
             if !self.opened {
                 self.open()?;
             }
+            self.open_tasks()?;
             if !self.plan.merge.is_empty() {
                 return self.fetch_in_order();
             }
@@ -415,6 +438,7 @@ impl Scan {
             if !self.opened {
                 self.open()?;
             }
+            self.open_tasks()?;
             while let Some(i) = self.ready_stream()? {
                 let run = self.streams[i].next_run(most)?;
                 self.note(i, run.as_ref().map_or(0, Run::rows))?;
@@ -452,7 +476,8 @@ impl Scan {
     /// Notes that so many rows came from a node; none: its end.
     unsafe fn note(&mut self, stream: usize, rows: usize) -> Result<()> {
         let stream = &self.streams[stream];
-        let report = self.reports.iter_mut().find(|r| r.node == stream.node());
+        let of_stream = |r: &&mut TaskReport| r.node == stream.node() && r.beside == stream.beside();
+        let report = self.reports.iter_mut().find(of_stream);
         let counts = matches!(self.plan.effect, Effect::Write { .. });
         if rows > 0 {
             if let Some(report) = report.filter(|_| !counts) {
@@ -555,6 +580,7 @@ impl Scan {
     fn close(&mut self) {
         self.merging = None;
         self.streams.clear();
+        self.tasks.end();
     }
 
     /// Ends the scan: portals are closed, the store is freed.

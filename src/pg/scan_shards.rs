@@ -82,7 +82,10 @@ impl Scan {
     /// The nodes for EXPLAIN without running: `None` if only execution can tell.
     pub unsafe fn nodes_for_explain(&self) -> Option<Vec<NodeId>> {
         if !self.reports.is_empty() {
-            return Some(self.reports.iter().map(|r| r.node).collect());
+            let mut nodes: Vec<NodeId> = self.reports.iter().map(|r| r.node).collect();
+            nodes.sort();
+            nodes.dedup();
+            return Some(nodes);
         }
         // SAFETY: constants are readable without execution.
         unsafe { self.nodes_of(self.shards_for(&self.constants()?).ok()?.as_deref()).ok() }

@@ -158,10 +158,8 @@ unsafe fn print_as_marker(rte: *mut pg_sys::RangeTblEntry, table: TableId) {
         let name = CString::new(marker(table)).unwrap_or_default();
         (*rte).rtekind = pg_sys::RTEKind::RTE_CTE;
         (*rte).ctename = pg_sys::pstrdup(name.as_ptr());
-        if !(*rte).alias.is_null() && !(*(*rte).alias).colnames.is_null() {
-            // The user has named columns in the statement.
-            (*rte).eref = pg_sys::makeAlias((*(*rte).eref).aliasname, column_names((*rte).relid));
-        }
+        // A view knows columns by the names that they had when it was made, a statement by those that it gave them.
+        (*rte).eref = pg_sys::makeAlias((*(*rte).eref).aliasname, column_names((*rte).relid));
     }
 }
 

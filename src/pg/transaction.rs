@@ -206,6 +206,12 @@ pub fn leave_nodes(nodes: &[NodeId], command: &str) -> Result<()> {
     Ok(())
 }
 
+/// Ends the transactions of these further connections, which have only read, and gives them back to the pool.
+pub fn end_beside(keys: &[Key]) {
+    end_reading(keys, "COMMIT", false);
+    end_leases(keys);
+}
+
 fn end_reading(keys: &[Key], command: &str, rolled_back: bool) {
     with_sessions(|sessions| {
         for key in keys {

@@ -42,7 +42,7 @@ use crate::catalog::ClusterMap;
 use crate::ddl::text::Words;
 use crate::error::Result;
 use crate::pg::guard::{boundary, guarded};
-use crate::pg::{catalog_cache, consistent, hooks};
+use crate::pg::{alone, catalog_cache, consistent, hooks};
 use observe::Seen;
 use pgrx::pg_sys::{self, NodeTag};
 use std::ffi::c_char;
@@ -92,10 +92,13 @@ unsafe extern "C-unwind" fn process_utility(
     // SAFETY: Postgres passes valid pointers; nothing in this frame needs dropping.
     unsafe {
         let part_of_another = context == pg_sys::ProcessUtilityContext::PROCESS_UTILITY_SUBCOMMAND;
-        if context == pg_sys::ProcessUtilityContext::PROCESS_UTILITY_TOPLEVEL && consistent::has_own_snapshot() {
-            guarded(consistent::previous_is_over);
-        }
         let tag = tree::tag((*statement).utilityStmt);
+        if context == pg_sys::ProcessUtilityContext::PROCESS_UTILITY_TOPLEVEL {
+            alone::utility_begins((*statement).utilityStmt);
+            if consistent::has_own_snapshot() {
+                guarded(consistent::previous_is_over);
+            }
+        }
         if !matches!(tag, pg_sys::NodeTag::T_TransactionStmt | pg_sys::NodeTag::T_VariableSetStmt) {
             hooks::is_first_statement();
         }

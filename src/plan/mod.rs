@@ -3,6 +3,7 @@
 pub mod pushdown;
 pub mod remote;
 pub mod router;
+pub mod tasks;
 pub mod touched;
 pub mod tuning;
 pub mod write;

@@ -3,6 +3,7 @@
 
 use crate::catalog::TableId;
 use crate::error::{Error, Result, sqlstate};
+use crate::plan::tasks::Cut;
 use crate::plan::tuning::Tuning;
 use serde::{Deserialize, Serialize};
 
@@ -142,6 +143,8 @@ pub struct RemotePlan {
     /// What it tells the nodes' planners where it has their transactions for itself.
     pub tuning: Tuning,
     pub shipping: Shipping,
+    /// How a node's part may be cut into tasks, where that may be worth it.
+    pub cut: Option<Cut>,
     /// The statement's rows count for the command tag (not a CTE's).
     pub sets_tag: bool,
     /// Why it was not routed.
@@ -190,6 +193,7 @@ mod tests {
                 instead: Some(2),
                 dormant: false,
             },
+            cut: None,
             sets_tag: true,
             reason: None,
             not_pushed: None,

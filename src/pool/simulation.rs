@@ -1,7 +1,7 @@
 //! The table under many actors: one by one in any order with deaths in between, and all at once.
 
 use crate::pool::pools::PoolKey;
-use crate::pool::slot::{Owner, State};
+use crate::pool::slot::{Owner, Slot, State};
 use crate::pool::stuck::is_stuck;
 use crate::pool::table::{Claim, Exclusive, GivenBack, Memory, Table, Wish};
 use crate::pool::turn::{LEASES, Turn};
@@ -312,13 +312,15 @@ proptest! {
 struct Work {
     nodes: Vec<usize>,
     alone: bool,
+    /// It takes what further connections it can get.
+    greedy: bool,
 }
 
 fn any_work() -> impl Strategy<Value = Work> {
-    (Just((0..3usize).collect::<Vec<_>>()).prop_shuffle(), 1..4usize, any::<bool>()).prop_map(
-        |(mut nodes, count, alone)| {
+    (Just((0..3usize).collect::<Vec<_>>()).prop_shuffle(), 1..4usize, any::<bool>(), any::<bool>()).prop_map(
+        |(mut nodes, count, alone, greedy)| {
             nodes.truncate(if alone { 1 } else { count });
-            Work { nodes, alone }
+            Work { nodes, alone, greedy: greedy && !alone }
         },
     )
 }
@@ -330,9 +332,9 @@ proptest! {
     fn transactions_over_several_nodes_never_wait_in_a_circle(
         works in proptest::collection::vec(any_work(), 1..10),
         turns in proptest::collection::vec(0..10usize, 0..300),
-        limit in 1..4u32,
+        limit in 1..9u32,
     ) {
-        let memory = Memory::new(12, 3, 10);
+        let memory = Memory::new(24, 3, 10);
         let table = memory.table();
         let all = table.exclusive();
         for node in 0..3 {
@@ -375,14 +377,33 @@ proptest! {
                     }
                 },
             };
-            match claim {
-                Claim::Leased(slot) => held[actor].push(slot),
+            let slot = match claim {
+                Claim::Leased(slot) => slot,
                 Claim::Open(slot) => {
                     prop_assert!(table.opened(slot, table.slots[slot].word().generation, me));
-                    held[actor].push(slot);
+                    slot
                 }
-                Claim::Wait(place) => waiting[actor] = Some(place),
-                Claim::Full => prop_assert!(false, "there is a place for everybody"),
+                Claim::Wait(place) => {
+                    waiting[actor] = Some(place);
+                    continue;
+                }
+                Claim::Full => return Err(TestCaseError::fail("there is a place for everybody")),
+            };
+            held[actor].push(slot);
+            let pool = table.slots[slot].pool.load(Ordering::Relaxed) as usize;
+            let held_of = |pool: usize| {
+                let is_held = |slot: &&Slot| slot.word().owner().is_some() && slot.pool.load(Ordering::Relaxed) as usize == pool;
+                table.slots.iter().filter(is_held).count() as u32
+            };
+            while works[actor].greedy
+                && let Some(claim) = all.claim_beside(pool, Wish { alone: false, ..alone(me) }, limit)
+            {
+                let (Claim::Leased(slot) | Claim::Open(slot)) = claim else { panic!("{claim:?} is not at once") };
+                if let Claim::Open(slot) = claim {
+                    prop_assert!(table.opened(slot, table.slots[slot].word().generation, me));
+                }
+                held[actor].push(slot);
+                prop_assert!(held_of(pool) * 2 <= limit, "half of the pool is left to others");
             }
         }
         prop_assert!(waiting.iter().all(Option::is_none), "{waiting:?} with {held:?}");

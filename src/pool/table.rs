@@ -292,6 +292,23 @@ impl<'a> Exclusive<'a> {
         Some(self.claim(pool, wish, limit, wake))
     }
 
+    /// A connection for who can do without: only at once, only while nobody waits for one, and only as long as half of
+    /// the pool is left to others.
+    pub fn claim_beside(&self, pool: usize, wish: Wish, limit: u32) -> Option<Claim> {
+        let Table { totals, .. } = self.0;
+        let is_spare = totals.waiting.load(Ordering::SeqCst) == 0
+            && (self.held_in(pool) + 1) * 2 <= limit
+            && self.stays_safe(pool, wish.owner, limit);
+        if !is_spare {
+            return None;
+        }
+        if let Some(slot) = self.take_idle(pool, wish) {
+            return Some(Claim::Leased(slot));
+        }
+        let may_open = self.0.open_in(pool) < limit;
+        if may_open { self.take_free(pool, wish.owner, wish.alone, |_| true).map(Claim::Open) } else { None }
+    }
+
     fn bind(&self, pool: usize, slot: &Slot, alone: bool) {
         slot.alone.store(alone, Ordering::Relaxed);
         if !alone {
@@ -455,11 +472,13 @@ impl<'a> Exclusive<'a> {
 
     /// Whether a pool has a connection that nobody holds, or may get one.
     pub fn has_spare(&self, pool: usize, limit: u32) -> bool {
-        let held = self
-            .0
-            .slots_in_use()
-            .iter()
-            .filter(|slot| slot.word().owner().is_some() && slot.pool.load(Ordering::Relaxed) as usize == pool);
-        (held.count() as u32) < limit
+        self.held_in(pool) < limit
+    }
+
+    /// How many connections of a pool are somebody's.
+    fn held_in(&self, pool: usize) -> u32 {
+        let is_held =
+            |slot: &&Slot| slot.word().owner().is_some() && slot.pool.load(Ordering::Relaxed) as usize == pool;
+        self.0.slots_in_use().iter().filter(is_held).count() as u32
     }
 }

@@ -117,6 +117,23 @@ pub fn again(
     }
 }
 
+/// A connection beside the one that the transaction has: one that is free at once, or can be opened; `None` if
+/// none is to spare.
+pub fn beside(
+    key: &PoolKey,
+    endpoint: &Endpoint,
+    settings: &Settings,
+    last: Option<Place>,
+) -> Result<Option<Box<Connection>>> {
+    let Some(table) = table() else { return Ok(None) };
+    let claim = serving(table, |all, _| all.claim_beside(all.find_pool(key)?, wish(false, last), settings::size()));
+    match claim {
+        Some(Claim::Leased(slot)) => fetch(table, slot, || endpoint.name.clone()),
+        Some(Claim::Open(slot)) => open(Claimed::of(table, slot), endpoint, settings),
+        Some(Claim::Wait(_) | Claim::Full) | None => Ok(None),
+    }
+}
+
 /// Gives a connection back that is quiet and clean; `settings` is the hash of those that it has, 0
 /// if they are not known.
 pub fn give_back(mut connection: Box<Connection>, settings: u64) {

@@ -53,9 +53,11 @@ use crate::pg::planner::Tables;
 use crate::pg::print;
 use crate::pg::query_tree::is_simple;
 use crate::pg::shippable::{self, Vocabulary};
+use crate::pg::task_text;
 use crate::pg::tree::{self, Node, Visit, items, list_of};
 use crate::plan::pushdown::Place;
 use crate::plan::remote::{Effect, MergeKey, RemotePlan, Shipment, Shipping as Sending, Target, Tier};
+use crate::plan::tasks::{Cut, Size};
 use crate::plan::tuning::Tuning;
 use order::Order;
 use pgrx::pg_sys;
@@ -93,6 +95,8 @@ pub enum Value {
 /// A statement whose rows come sorted.
 pub struct Sorted {
     sql: String,
+    /// The same, addressed to any subset of the shards.
+    cut: Option<Cut>,
     keys: Vec<MergeKey>,
     /// There is no other: LIMIT needs the order, or duplicates are removed above, of which the planner cannot tell
     /// how many there are and would guess that few rows are left.
@@ -390,6 +394,11 @@ impl<'a> Rewriter<'a> {
                 (Target::All { .. }, true) => Tuning::of(&reads),
                 _ => Tuning::default(),
             };
+            // How much there is to divide is known once it is planned.
+            let cut = match target {
+                Target::All { .. } => task_text::of(sent, Size::default()),
+                _ => None,
+            };
             let limit = node_as!((*inner).limitCount, T_Const).map(|c| {
                 let c = c.cast::<pg_sys::Const>();
                 if (*c).constisnull { f64::MAX } else { (*c).constvalue.value() as i64 as f64 }
@@ -409,6 +418,7 @@ impl<'a> Rewriter<'a> {
                 relation: table,
                 tuning,
                 shipping: Sending { shipments, ..Sending::default() },
+                cut,
                 few_rows: (*inner).hasAggs || !(*inner).groupClause.is_null() || limit.is_some(),
                 sets_tag: false,
                 reason: None,
@@ -490,7 +500,8 @@ unsafe fn sorted(
         let query = tree::copy(sent);
         sort(query, order);
         let only = is_fixed || removes_duplicates;
-        Some(Sorted { sql: print::query_text(query), keys: order.keys.clone(), only })
+        let cut = task_text::of(query, Size::default());
+        Some(Sorted { sql: print::query_text(query), cut, keys: order.keys.clone(), only })
     }
 }
 

@@ -18,6 +18,7 @@ use crate::pg::scan_paths::{ROW_COST, STATEMENT_COST};
 use crate::pg::tree::{self, Change, Node, Visit, items, list_of};
 use crate::pg::{catalog_cache, compat, planner, scan};
 use crate::plan::remote::{Effect, Source, Target};
+use crate::plan::tasks::Size;
 use pgrx::pg_sys;
 use std::cell::RefCell;
 use std::ptr;
@@ -362,10 +363,17 @@ pub unsafe fn plan(root: *mut pg_sys::PlannerInfo, path: *mut pg_sys::ForeignPat
             && let Some(sorted) = &pushed.sorted
         {
             remote.sql = sorted.sql.clone();
+            remote.cut = remote.cut.and(sorted.cut.clone());
             remote.merge = sorted.keys.clone();
         }
         remote.columns = (0..sent.len()).map(Source::Remote).collect();
         remote.few_rows &= (*path).path.rows <= FEW_ROWS;
+        if let Some(cut) = &mut remote.cut {
+            cut.size = match remote.few_rows {
+                true => Size::read(largest_input(root)),
+                false => Size::sent((*path).path.rows, f64::from((*(*path).path.pathtarget).width)),
+            };
+        }
         // The groups of all shards are in memory at the same time.
         remote.tuning.aggregates_shards &= (*path).path.rows <= FEW_ROWS;
         remote.effect = Effect::Read { alone: false, snapshot: planner::reads_only() };
@@ -385,6 +393,15 @@ pub unsafe fn plan(root: *mut pg_sys::PlannerInfo, path: *mut pg_sys::ForeignPat
             ptr::null_mut(),
             ptr::null_mut(),
         ))
+    }
+}
+
+/// The rows of the largest relation that a query reads, by estimate, its conditions applied.
+unsafe fn largest_input(root: *mut pg_sys::PlannerInfo) -> f64 {
+    // SAFETY: the array has entries from 1 to its size, some of them null.
+    unsafe {
+        let relations = (1..(*root).simple_rel_array_size as usize).map(|i| *(*root).simple_rel_array.add(i));
+        relations.filter(|rel| !rel.is_null()).map(|rel| (*rel).rows).fold(0.0, f64::max)
     }
 }
 

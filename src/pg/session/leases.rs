@@ -12,11 +12,12 @@ use crate::cheap_hash::CheapMap;
 use crate::error::Result;
 use crate::pg::catalog_cache::servers_generation;
 use crate::pg::connection::Connection;
-use crate::pg::endpoint::endpoint_of;
+use crate::pg::endpoint::{Endpoint, endpoint_of};
 use crate::pg::pool::lease;
 use crate::pg::session::registry::{Key, Session, gone, with_sessions};
 use crate::pg::session::settle;
 use crate::pg::settings::Settings;
+use crate::pool::pools::PoolKey;
 use crate::transaction::levels::Levels;
 use crate::wire::conversation::Block;
 use pgrx::pg_sys;
@@ -80,6 +81,19 @@ fn lease_anew(key: Key, alone: bool) -> Result<()> {
     let pool = lease::key_of(key.node, key.mapped.mapping, key.outside, &endpoint);
     let settings = Settings::current();
     let connection = lease::lease(&pool, &endpoint, &settings, alone)?;
+    begin_with(key, connection, endpoint, pool, settings, generation);
+    Ok(())
+}
+
+/// The session goes on with a connection of this pool; it is made if there is none yet.
+pub(super) fn begin_with(
+    key: Key,
+    connection: Box<Connection>,
+    endpoint: Endpoint,
+    pool: PoolKey,
+    settings: Rc<Settings>,
+    generation: u64,
+) {
     with_sessions(|sessions| {
         let session = sessions.entry(key).or_insert_with(|| Session {
             name: endpoint.name.clone(),
@@ -89,6 +103,7 @@ fn lease_anew(key: Key, alone: bool) -> Result<()> {
             levels: Levels::default(),
             prepared: None,
             fixed_snapshot: false,
+            exported: false,
             holds: false,
             lost: None,
             task_levels: CheapMap::default(),
@@ -112,7 +127,6 @@ fn lease_anew(key: Key, alone: bool) -> Result<()> {
         session.task_levels.clear();
         session.begin_lease(connection, Some(settings));
     });
-    Ok(())
 }
 
 enum Usable {

@@ -15,6 +15,7 @@
 //! - [`command`]: whole commands, waited for on all nodes together
 //! - [`copy`]: COPY with data that come piece by piece
 //! - [`stream`]: statements whose rows come one by one
+//! - [`beside`]: further connections, for parts of a scan
 //! - [`aside`]: rows that arrive before they are wanted
 //! - [`outcome`]: statements that commit by themselves
 //! - [`settle`]: bringing connections to rest after a cancel, within a bound
@@ -22,6 +23,7 @@
 //! Commit and rollback are in `pg::transaction`.
 
 pub mod aside;
+pub mod beside;
 pub mod command;
 pub mod copy;
 pub mod leases;

@@ -49,12 +49,14 @@ pub enum Access {
     Write,
 }
 
-/// Names a session. `outside`: of the second connection, for what cannot run in a transaction.
+/// Names a session. `outside`: of the second connection, for what cannot run in a transaction. `beside`: the number of a
+/// further one for a part of a scan ([`beside`](super::beside)); 0 is the transaction's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
     pub node: NodeId,
     pub(super) mapped: Mapped,
     pub outside: bool,
+    pub beside: u8,
 }
 
 /// A transaction that the node was asked to prepare.
@@ -75,6 +77,8 @@ pub struct Session {
     pub prepared: Option<Prepared>,
     /// All statements of the transaction on the node see one snapshot.
     pub(super) fixed_snapshot: bool,
+    /// Others may see its snapshot: it cannot be prepared.
+    pub(super) exported: bool,
     /// Its transaction has more to keep than what was read.
     pub holds: bool,
     /// The connection was lost while the node was in the transaction.
@@ -143,18 +147,24 @@ pub fn is_serializable() -> bool {
     unsafe { pg_sys::XactIsoLevel == pg_sys::XACT_SERIALIZABLE as i32 }
 }
 
+/// Whether the local transaction has one snapshot for all its statements, and is not serializable.
+pub fn is_repeatable_read() -> bool {
+    // SAFETY: reads a variable of this backend.
+    unsafe { pg_sys::XactIsoLevel == pg_sys::XACT_REPEATABLE_READ as i32 }
+}
+
 /// A node that is connected, and what has to be sent in front of its next statement.
 pub struct Joined {
     pub key: Key,
     pub prelude: String,
-    levels: Levels,
-    fixed_snapshot: bool,
-    settings: Rc<Settings>,
+    pub(super) levels: Levels,
+    pub(super) fixed_snapshot: bool,
+    pub(super) settings: Rc<Settings>,
 }
 
 /// The session of the current user with a node.
 pub fn key_of(node: NodeId) -> Result<Key> {
-    Ok(Key { node, mapped: mapped(node)?, outside: false })
+    Ok(Key { node, mapped: mapped(node)?, outside: false, beside: 0 })
 }
 
 /// Gets a node ready for a statement; waits for a connection where there is none.
@@ -176,6 +186,9 @@ pub fn join(node: NodeId, access: Access, work: Work) -> Result<Joined> {
             refuse_second_node(sessions, key)?;
         }
         let session = sessions.get_mut(&key).ok_or_else(gone)?;
+        if session.exported && access == Access::Write {
+            return Err(shared_snapshot(&session.name));
+        }
         session.tainted |= taints;
         session.holds |= matches!(access, Access::Hold | Access::Write | Access::WriteAlone);
         let mut levels = session.levels;
@@ -197,6 +210,12 @@ pub fn join(node: NodeId, access: Access, work: Work) -> Result<Joined> {
         prelude.push_str(&settings.changes(session.settings.as_deref()));
         Ok(Joined { key, prelude, levels, fixed_snapshot, settings })
     })
+}
+
+/// Whether the transaction has written on a node, locked something there, or may have left anything else.
+pub fn holds(node: NodeId) -> bool {
+    key_of(node)
+        .is_ok_and(|key| with_sessions(|sessions| sessions.get(&key).is_some_and(|s| s.levels.is_inside() && s.holds)))
 }
 
 /// Whether what a statement sees on a node is decided already.
@@ -228,7 +247,7 @@ pub fn with_fixed_snapshot() -> Vec<NodeId> {
 
 /// Gets the second connection to a node ready, which is in no transaction.
 pub fn join_outside(node: NodeId) -> Result<Joined> {
-    let key = Key { node, mapped: mapped(node)?, outside: true };
+    let key = Key { node, mapped: mapped(node)?, outside: true, beside: 0 };
     connect(key, true)?;
     let settings = Settings::current();
     with_sessions(|sessions| {
@@ -268,7 +287,7 @@ fn write_steps(steps: &[Step], access: Access, prelude: &mut String) {
 }
 
 /// `BEGIN` with the local transaction's characteristics.
-fn begin(access: Access) -> String {
+pub(super) fn begin(access: Access) -> String {
     // SAFETY: reads variables of this backend.
     let (isolation, read_only, deferrable) =
         unsafe { (pg_sys::XactIsoLevel, pg_sys::XactReadOnly, pg_sys::XactDeferrable) };
@@ -298,6 +317,11 @@ fn refuse_second_node(sessions: &BTreeMap<Key, Session>, key: Key) -> Result<()>
         }
         _ => Ok(()),
     }
+}
+
+fn shared_snapshot(node: &str) -> Error {
+    Error::unsupported(format!("cannot write on node \"{node}\" while a result is read from it in several tasks"))
+        .hint("Read the result to its end before, or SET sharding.max_tasks_per_node = 1.")
 }
 
 pub(super) fn gone() -> Error {
@@ -355,6 +379,7 @@ impl Session {
         self.settings_unsure = false;
         self.levels = Levels::default();
         self.fixed_snapshot = false;
+        self.exported = false;
         self.holds = false;
         self.prepared = None;
         self.lost = None;

@@ -6,7 +6,7 @@ use crate::pg::guard::caught;
 use crate::pg::maintenance::long_wait::Watch;
 use crate::pg::pool::taint::Work;
 use crate::pg::session::registry::{
-    Access, Key, Running, Session, join, pump, send, start, try_with_sessions, wait_for, with_sessions,
+    Access, Joined, Key, Running, Session, join, pump, send, start, try_with_sessions, wait_for, with_sessions,
 };
 use crate::pg::session::settle::{self, CANCEL_BOUND};
 use crate::pg::session::{aside, outcome};
@@ -60,6 +60,11 @@ impl Stream {
         };
         let mut joined = join(node, access, Work::Statement(statement.sql))?;
         joined.prelude.push_str(first);
+        Stream::start(joined, statement, fetch)
+    }
+
+    /// Sends a statement over a connection that is ready for it.
+    pub(super) fn start(joined: Joined, statement: &Statement, fetch: Fetch) -> Result<Stream> {
         let running = start(joined, |talk, prelude| talk.statement(prelude, statement, fetch))?;
         send(running.key);
         Ok(Stream { running, rows: VecDeque::new(), affected: 0, ended: false, fresh: true })
@@ -179,6 +184,11 @@ impl Stream {
 
     pub fn node(&self) -> NodeId {
         self.running.key.node
+    }
+
+    /// The number of its connection to the node, 0 for the transaction's own.
+    pub fn beside(&self) -> u8 {
+        self.running.key.beside
     }
 
     /// What `f` says of the task; the error if its connection is gone.
