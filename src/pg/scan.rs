@@ -15,6 +15,7 @@ use crate::pg::kept_plan::{KeptPlan, Text};
 use crate::pg::limits::{self, Allowance};
 use crate::pg::merge::Merging;
 use crate::pg::pass_through::Passing;
+use crate::pg::scan_rows::{self, AtHand};
 use crate::pg::session::{Access, Fetch, Param, Row, Statement, Stream, wait_any};
 use crate::pg::{catalog_cache, consistent, readers, slot, tree, tuple};
 use crate::plan::remote::{Effect, RemotePlan, Source};
@@ -59,9 +60,12 @@ pub struct Scan {
     /// The stream that the last row came from.
     current: usize,
     pub(super) room: Room,
+    /// Whether rows are read in place, and those that are.
+    is_plain: bool,
+    pub(super) at_hand: AtHand,
     pub(super) passing: Option<Passing>,
-    allowance: Option<Allowance>,
-    opened: bool,
+    pub(super) allowance: Option<Allowance>,
+    pub(super) opened: bool,
     started: Option<Instant>,
     pub reports: Vec<TaskReport>,
     rescanned: bool,
@@ -108,6 +112,7 @@ impl Scan {
                 .collect();
             let reads_executor_params = !(*plan).scan.plan.extParam.is_null()
                 && tree::each::<pg_sys::Node>(exprs).any(|e| has_executor_param(e));
+            let is_plain = scan_rows::are_plain(&remote);
             Ok(Box::new(Scan {
                 plan: remote,
                 map,
@@ -121,6 +126,8 @@ impl Scan {
                 merging: None,
                 current: 0,
                 room: Room::default(),
+                is_plain,
+                at_hand: AtHand::default(),
                 passing: None,
                 allowance: Allowance::of((*node).ss.ps.state),
                 opened: false,
@@ -150,7 +157,7 @@ impl Scan {
         unsafe { (*self.node).ss.ps.state }
     }
 
-    unsafe fn open(&mut self) -> Result<()> {
+    pub(super) unsafe fn open(&mut self) -> Result<()> {
         // SAFETY: called by the executor while it runs the scan.
         unsafe {
             let nodes = self.nodes()?;
@@ -331,6 +338,9 @@ impl Scan {
     pub(super) unsafe fn next_row(&mut self, slot: *mut pg_sys::TupleTableSlot) -> Result<bool> {
         // SAFETY: values are allocated in the current (per-tuple) memory context.
         unsafe {
+            if self.is_plain && self.passing.is_none() {
+                return self.next_in_place(slot);
+            }
             let Some(body) = self.fetch()? else { return Ok(false) };
             let row = Row::parse_into(body, &mut self.room)?;
             self.store_row(&row, slot)?;
@@ -379,7 +389,7 @@ impl Scan {
     }
 
     /// The stream whose rows come next; waits for one that has any, or is at its end. `None` if all have ended.
-    fn ready_stream(&mut self) -> Result<Option<usize>> {
+    pub(super) fn ready_stream(&mut self) -> Result<Option<usize>> {
         // As long as one has rows, they come from there.
         if self.streams.len() > 1 && !self.streams.get(self.current).is_some_and(Stream::ready) {
             self.current = wait_any(&mut self.streams.iter_mut().collect::<Vec<_>>())?;
@@ -401,7 +411,7 @@ impl Scan {
     }
 
     /// Notes that so many rows came from a node; none: its end.
-    unsafe fn note(&mut self, stream: usize, rows: usize) -> Result<()> {
+    pub(super) unsafe fn note(&mut self, stream: usize, rows: usize) -> Result<()> {
         let stream = &self.streams[stream];
         let report = self.reports.iter_mut().find(|r| r.node == stream.node());
         if rows > 0 {
@@ -450,7 +460,7 @@ impl Scan {
                 *values.add(i) = value.unwrap_or(pg_sys::Datum::from(0));
                 *nulls.add(i) = value.is_none();
             }
-            pg_sys::ExecStoreVirtualTuple(slot);
+            slot::store_values(slot);
             Ok(())
         }
     }
@@ -501,6 +511,7 @@ impl Scan {
 
     fn close(&mut self) {
         self.merging = None;
+        self.at_hand = AtHand::default();
         self.streams.clear();
     }
 
