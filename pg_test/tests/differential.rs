@@ -24,12 +24,13 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
 /// The planner's switches: each by itself, and the first for all.
-const SWITCHES: [&str; 5] = [
+const SWITCHES: [&str; 6] = [
     "enable_pushdown",
     "enable_join_pushdown",
     "enable_aggregate_pushdown",
     "enable_sort_pushdown",
     "enable_node_settings",
+    "early_grouping",
 ];
 
 /// A cluster that everything runs on.

@@ -10,6 +10,7 @@
 //!
 //! - `place`: is each row of the answer on one node? (the rules: [`crate::plan::pushdown`])
 //! - `split`: the nodes' query and the one above; `columns`, `aggregate` (`statistics`, `collect`, `distinct`, `build`)
+//! - `early`, `early_join`: what the nodes group before they count or join it
 //! - `order`: what the nodes sort by, for the coordinator to merge
 //! - `decorrelate`: what is evaluated for each row is evaluated once and joined
 //! - `ship`: rows that are sent to the nodes, for a join that is not on the shard key
@@ -27,6 +28,8 @@ mod columns;
 mod compat;
 mod decorrelate;
 mod distinct;
+mod early;
+mod early_join;
 pub mod insert_select;
 mod order;
 mod parts;
@@ -356,13 +359,14 @@ impl<'a> Rewriter<'a> {
                 self.pushed.truncate(before);
                 return Err(reason);
             }
-            let order = if gucs::SORT_PUSHDOWN.get() { order::of(&halves) } else { None };
-            let sorted = order.as_ref().and_then(|o| sorted(sent, o, &self.vocabulary, halves.bottom != halves.outer));
             let count = parameters.expressions.len();
             let target = match block {
                 Some(block) => self.target(sent, table, reading, block, &mut parameters),
                 None => Target::All { table },
             };
+            let sent = if matches!(target, Target::All { .. }) { early::rewritten(sent, self.map) } else { sent };
+            let order = if gucs::SORT_PUSHDOWN.get() { order::of(&halves) } else { None };
+            let sorted = order.as_ref().and_then(|o| sorted(sent, o, &self.vocabulary, halves.bottom != halves.outer));
             let many_sql = match target {
                 Target::Keys { parameter, .. } => many_keys::joined(sent, parameter),
                 _ => None,
