@@ -11,6 +11,7 @@
 //! - `place`: is each row of the answer on one node? (the rules: [`crate::plan::pushdown`])
 //! - `split`: the nodes' query and the one above; `columns`, `aggregate` (`statistics`, `collect`, `distinct`, `build`)
 //! - `early`, `early_join`: what the nodes group before they count or join it
+//! - `index`: is there an index that has all it needs?
 //! - `order`: what the nodes sort by, for the coordinator to merge
 //! - `decorrelate`: what is evaluated for each row is evaluated once and joined
 //! - `ship`: rows that are sent to the nodes, for a join that is not on the shard key
@@ -30,6 +31,7 @@ mod decorrelate;
 mod distinct;
 mod early;
 mod early_join;
+mod index;
 pub mod insert_select;
 mod order;
 mod parts;
@@ -373,6 +375,7 @@ impl<'a> Rewriter<'a> {
             };
             let mut reads = shape::reads(nodes_query, self.map);
             reads.aggregates = (*inner).hasAggs;
+            reads.grouped_by_index = index::has_groups(sent);
             let tuning = match (&target, gucs::NODE_SETTINGS.get()) {
                 (Target::All { .. }, true) => Tuning::of(&reads),
                 _ => Tuning::default(),
