@@ -56,3 +56,16 @@ FETCH 3 FROM c;
 -- @ordered
 FETCH ALL FROM c;
 CLOSE c;
+-- Groups in the order of an index that has all that is asked for; the same after updates and in a transaction.
+SELECT head, count(*), max(line) FROM lines GROUP BY head HAVING count(*) > 2;
+-- @ordered
+SELECT head, count(*) FROM lines WHERE line > 20000 GROUP BY head ORDER BY head LIMIT 30;
+SELECT count(DISTINCT head), sum(DISTINCT head) FROM lines;
+SELECT count(DISTINCT head) FROM lines WHERE head BETWEEN 100 AND 8000;
+UPDATE lines SET line = line + 100000 WHERE line % 3 = 0;
+SELECT line, head, count(*) FROM lines WHERE head < 5 GROUP BY line, head;
+SELECT count(DISTINCT head) FROM lines WHERE line > 100000;
+BEGIN;
+DELETE FROM lines WHERE head < 100;
+SELECT count(DISTINCT head) FROM lines;
+ROLLBACK;

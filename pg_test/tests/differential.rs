@@ -25,7 +25,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
 /// The planner's switches: each by itself, and the first for all.
-const SWITCHES: [&str; 8] = [
+const SWITCHES: [&str; 9] = [
     "enable_pushdown",
     "enable_join_pushdown",
     "enable_aggregate_pushdown",
@@ -34,6 +34,7 @@ const SWITCHES: [&str; 8] = [
     "enable_node_settings",
     "enable_shard_writes",
     "enable_binary_copy",
+    "early_grouping",
 ];
 
 /// Everything that can be cut into tasks is: also what is small, and what a node might do in parallel.

@@ -450,3 +450,65 @@ fn duplicates_that_hardly_exist_are_not_looked_for_on_the_nodes() {
     }
     assert_eq!(here.query_one("SELECT count(DISTINCT w) FROM t", &[]).unwrap().get::<_, i64>(0), 20_000);
 }
+
+#[test]
+fn nodes_group_before_they_join_or_count() {
+    let (_cluster, mut here) = start_with_many_rows();
+    here.batch_execute(
+        "INSERT INTO r SELECT i, 'r' || i % 4 FROM generate_series(0, 12) i;
+         CREATE TABLE s (t_id int, id int, place int, qty numeric, ratio float8, PRIMARY KEY (t_id, id));
+         SELECT sharding.distribute_table('s', 't_id', 8, colocate_with => 't');
+         INSERT INTO s SELECT i % 3000, i, i % 10, i / 3.0, i FROM generate_series(1, 30000) i;
+         ANALYZE s; ANALYZE r",
+    )
+    .unwrap();
+    let early: &[(&str, &[&str])] = &[
+        (
+            "SELECT r.name, count(*), sum(qty) FROM s JOIN r ON r.id = s.place GROUP BY r.name",
+            &["place AS c1", "count(*) AS c2", "GROUP BY s_1.place", "(r.id = s.c1)"],
+        ),
+        ("SELECT count(DISTINCT t_id) FROM s", &["SELECT count(c1)", "t_id AS c1"]),
+    ];
+    for (sql, parts) in early {
+        let text = explain(&mut here, "COSTS OFF, VERBOSE", sql);
+        contains_all(&text, &["Tier: pushdown"]);
+        contains_all(&text, parts);
+    }
+    for sql in [
+        "SELECT r.name, count(*) FROM s LEFT JOIN r ON r.id = s.place GROUP BY r.name",
+        "SELECT r.name, count(*) FROM s JOIN r ON r.id = s.place WHERE r.name <> 'r1' GROUP BY r.name",
+        "SELECT r.name, sum(ratio) FROM s JOIN r ON r.id = s.place GROUP BY r.name",
+        "SELECT r.name, sum(10 / place) FROM s JOIN r ON r.id = s.place GROUP BY r.name",
+        "SELECT r.name, count(*) FROM s JOIN r ON r.id = s.id GROUP BY r.name",
+        "SELECT count(DISTINCT id), count(DISTINCT t_id) FROM s",
+    ] {
+        let text = explain(&mut here, "COSTS OFF, VERBOSE", sql);
+        assert!(!text.contains("AS c1"), "{text}");
+    }
+    here.batch_execute("SET sharding.early_grouping = off").unwrap();
+    for (sql, _) in early {
+        let text = explain(&mut here, "COSTS OFF, VERBOSE", sql);
+        assert!(!text.contains("AS c1"), "{text}");
+    }
+    here.batch_execute("RESET sharding.early_grouping").unwrap();
+
+    // Where an index has the groups and all that is asked for, it is read from end to end.
+    let index = "random_page_cost = seq_page_cost";
+    for sql in [
+        "SELECT t_id, count(*), max(id) FROM s GROUP BY t_id HAVING count(*) > 1 ORDER BY t_id",
+        "SELECT count(DISTINCT t_id) FROM s WHERE id > 5",
+        "SELECT id, t_id, count(*) FROM s GROUP BY id, t_id",
+    ] {
+        let settings = format!("enable_partitionwise_aggregate = on;{index}");
+        contains_all(&explain(&mut here, "COSTS OFF, VERBOSE", sql), &[&settings]);
+    }
+    for sql in [
+        "SELECT t_id, sum(qty) FROM s GROUP BY t_id",
+        "SELECT id, count(*) FROM s GROUP BY id",
+        "SELECT t_id + 1, count(*) FROM s GROUP BY t_id + 1",
+        "SELECT count(*) FROM s",
+    ] {
+        let text = explain(&mut here, "COSTS OFF, VERBOSE", sql);
+        assert!(!text.contains("page_cost"), "{text}");
+    }
+}

@@ -97,7 +97,15 @@ impl Codec {
     }
 
     /// The value in the current memory context.
+    #[inline]
     pub fn decode(&mut self, bytes: &[u8]) -> Result<pg_sys::Datum> {
+        match self.binary.then(|| fixed_width(self.wire_type.to_u32(), bytes)).flatten() {
+            Some(datum) => Ok(datum),
+            None => self.decode_by_function(bytes),
+        }
+    }
+
+    fn decode_by_function(&mut self, bytes: &[u8]) -> Result<pg_sys::Datum> {
         // SAFETY: the buffer is NUL-terminated and outlives the call; receive functions copy.
         unsafe {
             if !self.binary {
@@ -106,10 +114,6 @@ impl Codec {
                 let typmod = self.typmod;
                 let (function, param) = self.decoder();
                 return Ok(boundary(|| pg_sys::InputFunctionCall(function, text.as_ptr().cast_mut(), param, typmod)));
-            }
-            let fixed = fixed_width(self.wire_type.to_u32(), bytes);
-            if let Some(datum) = fixed {
-                return Ok(datum);
             }
             let buffer = pg_sys::palloc(bytes.len() + 1).cast::<u8>();
             std::ptr::copy_nonoverlapping(bytes.as_ptr(), buffer, bytes.len());
@@ -182,12 +186,13 @@ unsafe fn function_info(function: pg_sys::Oid, memory: pg_sys::MemoryContext) ->
 }
 
 /// The by-value types that most columns have, without a function call.
+#[inline]
 fn fixed_width(oid: u32, bytes: &[u8]) -> Option<pg_sys::Datum> {
     match (oid, bytes.len()) {
         (16, 1) => Some(pg_sys::Datum::from(bytes[0] != 0)),
         (21, 2) => Some(pg_sys::Datum::from(i16::from_be_bytes(bytes.try_into().ok()?))),
-        (23 | 1082, 4) => Some(pg_sys::Datum::from(i32::from_be_bytes(bytes.try_into().ok()?))),
-        (20, 8) => Some(pg_sys::Datum::from(i64::from_be_bytes(bytes.try_into().ok()?))),
+        (23 | 700 | 1082, 4) => Some(pg_sys::Datum::from(i32::from_be_bytes(bytes.try_into().ok()?))),
+        (20 | 1083 | 1114 | 1184, 8) => Some(pg_sys::Datum::from(i64::from_be_bytes(bytes.try_into().ok()?))),
         (701, 8) => Some(pg_sys::Datum::from(u64::from_be_bytes(bytes.try_into().ok()?) as i64)),
         _ => None,
     }

@@ -4,6 +4,7 @@ use crate::pg::merge;
 use crate::pg::scan::Scan;
 use crate::pg::tuple;
 use crate::plan::remote::{Shipment, Target, Tier};
+use crate::plan::tuning;
 use pgrx::pg_sys;
 use std::ffi::{CStr, CString};
 
@@ -76,7 +77,7 @@ pub unsafe fn scan(scan: &mut Scan, es: *mut pg_sys::ExplainState) {
             && let Some(first) = settings.first().filter(|first| !first.is_empty())
         {
             let rest = if settings.iter().any(|settings| settings != first) { " (on the first node)" } else { "" };
-            text(es, c"Node Settings", &format!("{}{rest}", first.replace("SET LOCAL ", "").trim_end_matches(';')));
+            text(es, c"Node Settings", &format!("{}{rest}", tuning::shown(first)));
         }
         if (*es).verbose
             && let Some(reason) = scan.plan.reason.clone()

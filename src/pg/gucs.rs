@@ -55,6 +55,26 @@ pub static BINARY_COPY: GucSetting<bool> = GucSetting::<bool>::new(true);
 /// INSERT ... SELECT of many rows that addresses shards, not their parents.
 pub static SHARD_WRITES: GucSetting<bool> = GucSetting::<bool>::new(true);
 
+/// When nodes group rows before they join or count them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PostgresGucEnum)]
+pub enum EarlyGrouping {
+    /// They run what was asked for as it stands.
+    #[name = c"off"]
+    Off,
+    /// Where statistics say that there are few groups.
+    #[name = c"auto"]
+    Auto,
+    /// Wherever it is possible.
+    #[name = c"always"]
+    Always,
+}
+
+static EARLY_GROUPING: GucSetting<EarlyGrouping> = GucSetting::<EarlyGrouping>::new(EarlyGrouping::Auto);
+
+pub fn early_grouping() -> EarlyGrouping {
+    EARLY_GROUPING.get()
+}
+
 /// When rows are sent to the nodes for a join that is not on the shard key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PostgresGucEnum)]
 pub enum ShipJoins {
@@ -127,6 +147,14 @@ pub fn install() {
         c"auto: where that is estimated to cost less than to join on the coordinator. Tables that are never analyzed \
           are taken to be small.",
         &SHIP_JOINS,
+        GucContext::Userset,
+        GucFlags::EXPLAIN,
+    );
+    GucRegistry::define_enum_guc(
+        c"sharding.early_grouping",
+        c"When nodes group rows before they join them with reference tables, or count different values.",
+        c"auto: where a table is large and its statistics say that there are few groups.",
+        &EARLY_GROUPING,
         GucContext::Userset,
         GucFlags::EXPLAIN,
     );

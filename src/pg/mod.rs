@@ -45,6 +45,7 @@ pub mod report;
 pub mod route;
 pub mod scan;
 pub mod scan_paths;
+pub mod scan_rows;
 pub mod scan_shards;
 pub mod scan_ship;
 pub mod scan_store;

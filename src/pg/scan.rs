@@ -15,6 +15,7 @@ use crate::pg::kept_plan::{KeptPlan, Text};
 use crate::pg::limits::{self, Allowance};
 use crate::pg::merge::Merging;
 use crate::pg::pass_through::Passing;
+use crate::pg::scan_rows::{self, AtHand};
 use crate::pg::scan_ship::{Cut, Shipments};
 use crate::pg::scan_tasks::Tasks;
 use crate::pg::session::{Access, Fetch, Param, Row, Statement, Stream, wait_any};
@@ -82,9 +83,12 @@ pub struct Scan {
     /// The stream that the last row came from.
     current: usize,
     pub(super) room: Room,
+    /// Whether rows are read in place, and those that are.
+    is_plain: bool,
+    pub(super) at_hand: AtHand,
     pub(super) passing: Option<Passing>,
-    allowance: Option<Allowance>,
-    opened: bool,
+    pub(super) allowance: Option<Allowance>,
+    pub(super) opened: bool,
     pub(super) started: Option<Instant>,
     pub reports: Vec<TaskReport>,
     rescanned: bool,
@@ -132,6 +136,7 @@ impl Scan {
             let reads_executor_params = !(*plan).scan.plan.extParam.is_null()
                 && tree::each::<pg_sys::Node>(exprs).any(|e| has_executor_param(e));
             let dormant = remote.shipping.dormant;
+            let is_plain = scan_rows::are_plain(&remote);
             Ok(Box::new(Scan {
                 plan: remote,
                 map,
@@ -148,6 +153,8 @@ impl Scan {
                 merging: None,
                 current: 0,
                 room: Room::default(),
+                is_plain,
+                at_hand: AtHand::default(),
                 passing: None,
                 allowance: Allowance::of((*node).ss.ps.state),
                 opened: false,
@@ -183,7 +190,7 @@ impl Scan {
         unsafe { (*self.estate()).es_plannedstmt }
     }
 
-    unsafe fn open(&mut self) -> Result<()> {
+    pub(super) unsafe fn open(&mut self) -> Result<()> {
         // SAFETY: called by the executor while it runs the scan.
         unsafe {
             let nodes = self.nodes()?;
@@ -402,6 +409,9 @@ impl Scan {
             if self.joins_here() {
                 return self.next_joined_here(slot);
             }
+            if self.is_plain && self.passing.is_none() {
+                return self.next_in_place(slot);
+            }
             let Some(body) = self.fetch()? else { return Ok(false) };
             let row = Row::parse_into(body, &mut self.room)?;
             self.store_row(&row, slot)?;
@@ -452,7 +462,7 @@ impl Scan {
     }
 
     /// The stream whose rows come next; waits for one that has any, or is at its end. `None` if all have ended.
-    fn ready_stream(&mut self) -> Result<Option<usize>> {
+    pub(super) fn ready_stream(&mut self) -> Result<Option<usize>> {
         // As long as one has rows, they come from there.
         if self.streams.len() > 1 && !self.streams.get(self.current).is_some_and(Stream::ready) {
             self.current = wait_any(&mut self.streams.iter_mut().collect::<Vec<_>>())?;
@@ -474,7 +484,7 @@ impl Scan {
     }
 
     /// Notes that so many rows came from a node; none: its end.
-    unsafe fn note(&mut self, stream: usize, rows: usize) -> Result<()> {
+    pub(super) unsafe fn note(&mut self, stream: usize, rows: usize) -> Result<()> {
         let stream = &self.streams[stream];
         let of_stream = |r: &&mut TaskReport| r.node == stream.node() && r.beside == stream.beside();
         let report = self.reports.iter_mut().find(of_stream);
@@ -527,7 +537,7 @@ impl Scan {
                 *values.add(i) = value.unwrap_or(pg_sys::Datum::from(0));
                 *nulls.add(i) = value.is_none();
             }
-            pg_sys::ExecStoreVirtualTuple(slot);
+            slot::store_values(slot);
             Ok(())
         }
     }
@@ -579,6 +589,7 @@ impl Scan {
 
     fn close(&mut self) {
         self.merging = None;
+        self.at_hand = AtHand::default();
         self.streams.clear();
         self.tasks.end();
     }

@@ -2,14 +2,41 @@
 
 use crate::pg::guard::boundary;
 use pgrx::pg_sys;
+use std::ptr;
 
 /// `ExecClearTuple`.
 pub unsafe fn clear(slot: *mut pg_sys::TupleTableSlot) {
     // SAFETY: every slot has its callbacks.
     unsafe {
+        if holds_values_only(slot) {
+            (*slot).tts_nvalid = 0;
+            (*slot).tts_flags |= pg_sys::TTS_FLAG_EMPTY as u16;
+            return;
+        }
         if let Some(clear) = (*(*slot).tts_ops).clear {
             boundary(|| clear(slot));
         }
+    }
+}
+
+/// Whether a slot owns nothing and came to its values by [`store_values`], so that to clear it is to say so.
+unsafe fn holds_values_only(slot: *mut pg_sys::TupleTableSlot) -> bool {
+    // SAFETY: the callbacks say what kind of slot it is; a heap tuple's slot begins with the base of all.
+    unsafe {
+        u32::from((*slot).tts_flags) & pg_sys::TTS_FLAG_SHOULDFREE == 0
+            && (*slot).tts_tid.ip_posid == 0
+            && (ptr::eq((*slot).tts_ops, &raw const pg_sys::TTSOpsVirtual)
+                || ptr::eq((*slot).tts_ops, &raw const pg_sys::TTSOpsHeapTuple)
+                    && (*slot.cast::<pg_sys::HeapTupleTableSlot>()).tuple.is_null())
+    }
+}
+
+/// `ExecStoreVirtualTuple`: the values that were written into the cleared slot are its row.
+pub unsafe fn store_values(slot: *mut pg_sys::TupleTableSlot) {
+    // SAFETY: every slot has a row type.
+    unsafe {
+        (*slot).tts_flags &= !(pg_sys::TTS_FLAG_EMPTY as u16);
+        (*slot).tts_nvalid = (*(*slot).tts_tupleDescriptor).natts as _;
     }
 }
 
@@ -71,8 +98,7 @@ pub unsafe fn project(projection: *mut pg_sys::ProjectionInfo) -> *mut pg_sys::T
         let slot = (*projection).pi_state.resultslot;
         clear(slot);
         evaluate(&mut (*projection).pi_state, (*projection).pi_exprContext);
-        (*slot).tts_flags &= !(pg_sys::TTS_FLAG_EMPTY as u16);
-        (*slot).tts_nvalid = (*(*slot).tts_tupleDescriptor).natts as _;
+        store_values(slot);
         slot
     }
 }

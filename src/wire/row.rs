@@ -83,6 +83,47 @@ impl Row {
     }
 }
 
+/// The columns of a row from the first to the last, read where they lie.
+#[derive(Debug)]
+pub struct Columns<'a> {
+    rest: &'a [u8],
+    left: u16,
+}
+
+impl<'a> Columns<'a> {
+    /// Those of the body of a `DataRow`. 08P01 if it is malformed, here as below.
+    #[inline]
+    pub fn of(body: &'a [u8]) -> Result<Columns<'a>> {
+        let (count, rest) = body.split_first_chunk::<2>().ok_or_else(malformed)?;
+        Ok(Columns { rest, left: u16::from_be_bytes(*count) })
+    }
+
+    /// How many are left.
+    pub fn left(&self) -> usize {
+        usize::from(self.left)
+    }
+
+    /// The bytes of the next one; `None` is NULL.
+    #[inline]
+    pub fn read(&mut self) -> Result<Option<&'a [u8]>> {
+        self.left = self.left.checked_sub(1).ok_or_else(malformed)?;
+        let (length, rest) = self.rest.split_first_chunk::<4>().ok_or_else(malformed)?;
+        let Ok(length) = usize::try_from(i32::from_be_bytes(*length)) else {
+            self.rest = rest;
+            return Ok(None);
+        };
+        let (value, rest) = rest.split_at_checked(length).ok_or_else(malformed)?;
+        self.rest = rest;
+        Ok(Some(value))
+    }
+
+    /// Whether that was all.
+    #[inline]
+    pub fn end(self) -> Result<()> {
+        if self.left == 0 && self.rest.is_empty() { Ok(()) } else { Err(malformed()) }
+    }
+}
+
 fn malformed() -> Error {
     Error::new(sqlstate::PROTOCOL_VIOLATION, "malformed message: row data does not add up")
 }
@@ -115,6 +156,28 @@ mod tests {
         }
         assert_eq!(row.get(4), None);
         assert!(Row::parse(body(&[]).into()).unwrap().is_empty());
+    }
+
+    fn read_all(body: &[u8]) -> Result<Vec<Option<Vec<u8>>>> {
+        let mut columns = Columns::of(body)?;
+        let mut values = Vec::new();
+        while columns.left() > 0 {
+            values.push(columns.read()?.map(<[u8]>::to_vec));
+        }
+        columns.end().map(|()| values)
+    }
+
+    #[test]
+    fn columns_are_read_in_place() {
+        let sent: [Option<&[u8]>; 4] = [Some(b"abc"), None, Some(b""), Some(b"\x00\xff")];
+        let whole = body(&sent);
+        let expected: Vec<_> = sent.iter().map(|value| value.map(<[u8]>::to_vec)).collect();
+        assert_eq!(read_all(&whole).unwrap(), expected);
+        for cut in 0..whole.len() {
+            assert!(read_all(&whole[..cut]).is_err());
+        }
+        assert!(read_all(&[&whole[..], &[0]].concat()).is_err());
+        assert!(Columns::of(&body(&[])).unwrap().read().is_err());
     }
 
     #[test]

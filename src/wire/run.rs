@@ -81,6 +81,36 @@ impl Run {
     }
 }
 
+/// Reads the rows of a run one after the other, where they lie: nothing is taken apart or counted.
+#[derive(Debug, Default)]
+pub struct Cursor {
+    messages: Bytes,
+    at: usize,
+}
+
+impl Cursor {
+    pub fn new(run: Run) -> Cursor {
+        Cursor { messages: run.messages, at: 0 }
+    }
+
+    /// The body of the next row; `None` behind the last one, whose memory is given back then.
+    #[inline]
+    pub fn next_body(&mut self) -> Option<&[u8]> {
+        let start = self.at;
+        let end = message_length(self.messages.get(start..)?).and_then(|total| start.checked_add(total));
+        match end {
+            Some(end) if end <= self.messages.len() => {
+                self.at = end;
+                self.messages.get(start + HEADER..end)
+            }
+            _ => {
+                *self = Cursor::default();
+                None
+            }
+        }
+    }
+}
+
 /// The length of the message at the start, with its tag.
 pub fn message_length(input: &[u8]) -> Option<usize> {
     let [_, length @ ..] = input.first_chunk::<HEADER>()?;
@@ -113,6 +143,17 @@ mod tests {
         assert_eq!((rest.rows(), rest.messages()), (1, &b"D\0\0\0\x06dd"[..]));
         assert_eq!(rows.rows(), 0);
         assert!(rows.pop().is_none());
+    }
+
+    #[test]
+    fn a_cursor_reads_all_rows_in_place() {
+        let mut cursor = Cursor::new(run(&[b"a", b"", b"ccc"]));
+        for body in [&b"a"[..], b"", b"ccc"] {
+            assert_eq!(cursor.next_body(), Some(body));
+        }
+        assert_eq!(cursor.next_body(), None);
+        assert_eq!(cursor.next_body(), None);
+        assert_eq!(Cursor::default().next_body(), None);
     }
 
     #[test]

@@ -17,6 +17,7 @@
 use super::stand_in;
 use crate::node_as;
 use crate::pg::tree::{self, Node, Visit, items, list_of};
+use crate::pg::tuple;
 use pgrx::pg_sys;
 use std::ptr;
 
@@ -84,6 +85,24 @@ pub unsafe fn is_in_vain(query: *mut pg_sys::Query, is_key: impl Fn(*mut Node) -
 /// The share of a table's rows that have a value of their own in a column, as far as it grows with the table; 0 if
 /// that is not known.
 unsafe fn different_share(relid: pg_sys::Oid, column: i16) -> f32 {
+    // SAFETY: as below.
+    unsafe { (-stadistinct(relid, column).unwrap_or(0.0)).max(0.0) }
+}
+
+/// How many different values a column has, if that is known.
+pub unsafe fn different_values(relid: pg_sys::Oid, column: i16) -> Option<f64> {
+    // SAFETY: as below.
+    unsafe {
+        match f64::from(stadistinct(relid, column)?) {
+            0.0 => None,
+            share if share < 0.0 => Some(-share * tuple::estimated_rows(relid)),
+            values => Some(values),
+        }
+    }
+}
+
+/// What ANALYZE says: different values, negative as a share of the rows.
+unsafe fn stadistinct(relid: pg_sys::Oid, column: i16) -> Option<f32> {
     // SAFETY: the keys have the types of the cache's index; the tuple is released after it is read.
     unsafe {
         let tuple = pg_sys::SearchSysCache3(
@@ -93,11 +112,11 @@ unsafe fn different_share(relid: pg_sys::Oid, column: i16) -> f32 {
             pg_sys::Datum::from(true),
         );
         if tuple.is_null() {
-            return 0.0;
+            return None;
         }
         let distinct = (*pg_sys::heap_tuple_get_struct::<pg_sys::FormData_pg_statistic>(tuple)).stadistinct;
         pg_sys::ReleaseSysCache(tuple);
-        (-distinct).max(0.0)
+        Some(distinct)
     }
 }
 

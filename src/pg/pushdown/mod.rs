@@ -10,6 +10,8 @@
 //!
 //! - `place`: is each row of the answer on one node? (the rules: [`crate::plan::pushdown`]) `complete`: and each group?
 //! - `split`: the nodes' query and the one above; `columns`, `aggregate` (`statistics`, `collect`, `distinct`, `build`)
+//! - `early`, `early_join`: what the nodes group before they count or join it
+//! - `index`: is there an index that has all it needs?
 //! - `order`: what the nodes sort by, for the coordinator to merge; `target`: which nodes these are
 //! - `decorrelate`: what is evaluated for each row is evaluated once and joined
 //! - `ship`: rows that are sent to the nodes, for a join that is not on the shard key; `instead`: if they are too many
@@ -28,6 +30,9 @@ mod compat;
 mod complete;
 mod decorrelate;
 mod distinct;
+mod early;
+mod early_join;
+mod index;
 pub mod insert_select;
 mod instead;
 mod order;
@@ -373,23 +378,25 @@ impl<'a> Rewriter<'a> {
                 self.pushed.truncate(before);
                 return Err(reason);
             }
-            let order = if gucs::SORT_PUSHDOWN.get() { order::of(&halves) } else { None };
-            let sorted = order.as_ref().and_then(|o| sorted(sent, o, &self.vocabulary, halves.bottom != halves.outer));
             let count = parameters.expressions.len();
             name_parameters(&mut shipments, &values, &parameters.expressions);
-            if !shipments.is_empty() {
-                ctes.push(self.instead(whole, order.as_ref().filter(|_| sorted.is_some())));
-            }
             let target = match block {
                 Some(block) => self.target(sent, table, reading, block, &mut parameters),
                 None => Target::All { table },
             };
+            let sent = if matches!(target, Target::All { .. }) { early::rewritten(sent, self.map) } else { sent };
+            let order = if gucs::SORT_PUSHDOWN.get() { order::of(&halves) } else { None };
+            let sorted = order.as_ref().and_then(|o| sorted(sent, o, &self.vocabulary, halves.bottom != halves.outer));
+            if !shipments.is_empty() {
+                ctes.push(self.instead(whole, order.as_ref().filter(|_| sorted.is_some())));
+            }
             let many_sql = match target {
                 Target::Keys { parameter, .. } => many_keys::joined(sent, parameter),
                 _ => None,
             };
             let mut reads = shape::reads(nodes_query, self.map);
             reads.aggregates = (*inner).hasAggs;
+            reads.grouped_by_index = index::has_groups(sent);
             let tuning = match (&target, gucs::NODE_SETTINGS.get()) {
                 (Target::All { .. }, true) => Tuning::of(&reads),
                 _ => Tuning::default(),

@@ -274,9 +274,9 @@ pub unsafe fn flatten_groups(query: *mut pg_sys::Query) {
     }
 }
 
-/// What a query of the nodes reads, by estimate; its aggregates are not looked for.
+/// What a query of the nodes reads, by estimate; its aggregates and indexes are not looked for.
 pub unsafe fn reads(query: *mut pg_sys::Query, map: &ClusterMap) -> Reads {
-    let mut reads = Reads { rows: 0.0, beside_largest: 0.0, tables: 0, shards: 0, nodes: 0, aggregates: false };
+    let mut reads = Reads::default();
     let mut largest = 0.0;
     // SAFETY: a read-only walk; the tables are locked.
     unsafe {

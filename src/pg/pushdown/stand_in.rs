@@ -32,6 +32,9 @@ const INDEX: u64 = 0xFFFF;
 /// connection.
 const FEW_ROWS: f64 = 10_000.0;
 
+/// What a group needs in a hash table beside its columns; HAVING may pass one of three.
+const BYTES_OF_GROUP: f64 = 256.0;
+
 thread_local! {
     /// The statements of the planner runs under way, innermost last.
     static PUSHED: RefCell<Vec<Vec<Rc<Pushed>>>> = const { RefCell::new(Vec::new()) };
@@ -374,8 +377,10 @@ pub unsafe fn plan(root: *mut pg_sys::PlannerInfo, path: *mut pg_sys::ForeignPat
                 false => Size::sent((*path).path.rows, f64::from((*(*path).path.pathtarget).width)),
             };
         }
-        // The groups of all shards are in memory at the same time.
-        remote.tuning.aggregates_shards &= (*path).path.rows <= FEW_ROWS;
+        // The groups of all shards are in memory at the same time. Those that are complete are no more than without.
+        let bytes = (*path).path.rows * (f64::from((*(*path).path.pathtarget).width) + BYTES_OF_GROUP);
+        let fit = !pushed.partial && bytes <= pg_sys::get_hash_memory_limit() as f64;
+        remote.tuning.aggregates_shards &= fit || (*path).path.rows <= FEW_ROWS;
         remote.effect = Effect::Read { alone: false, snapshot: planner::reads_only() };
         let own = own_subplans(root, &pushed);
         for (shipment, id) in remote.shipping.shipments.iter_mut().zip(&own) {
