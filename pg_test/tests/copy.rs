@@ -31,7 +31,7 @@ fn failure(replies: &[Reply]) -> Option<(String, String, String)> {
         Answer::Failed { code, message, more } => {
             let more: Vec<&str> = more.lines().filter(|line| !line.contains("node \"")).map(str::trim_end).collect();
             // A partition's name is in the message of a constraint that it has.
-            let message = message.replace("t_0", "t");
+            let message = (0..8).fold(message.clone(), |message, shard| message.replace(&format!("t_{shard}"), "t"));
             Some((code.clone(), message, more.join("\n")))
         }
         _ => None,

@@ -46,6 +46,7 @@ pub mod route;
 pub mod scan;
 pub mod scan_paths;
 pub mod scan_rows;
+pub mod scan_send;
 pub mod scan_shards;
 pub mod scan_ship;
 pub mod scan_store;

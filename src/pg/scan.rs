@@ -7,18 +7,19 @@
 
 use crate::catalog::{ClusterMap, NodeId};
 use crate::error::{Error, Result, sqlstate};
-use crate::pg::alone::{is_whole_transaction, may_commit_alone};
-use crate::pg::codec::{Codec, TransmissionMode};
+use crate::pg::alone::is_whole_transaction;
+use crate::pg::codec::Codec;
 use crate::pg::foreign_scan::has_executor_param;
 use crate::pg::guard::boundary;
-use crate::pg::kept_plan::{KeptPlan, Text};
-use crate::pg::limits::{self, Allowance};
+use crate::pg::kept_plan::KeptPlan;
+use crate::pg::limits::Allowance;
 use crate::pg::merge::Merging;
 use crate::pg::pass_through::Passing;
 use crate::pg::scan_rows::{self, AtHand};
-use crate::pg::scan_ship::{Cut, Shipments};
+use crate::pg::scan_send::Request;
+use crate::pg::scan_ship::Shipments;
 use crate::pg::scan_tasks::Tasks;
-use crate::pg::session::{Access, Fetch, Param, Row, Statement, Stream, wait_any};
+use crate::pg::session::{Row, Stream, wait_any};
 use crate::pg::{catalog_cache, consistent, readers, slot, tree, tuple};
 use crate::plan::remote::{Effect, RemotePlan, Source};
 use crate::wire::row::Room;
@@ -31,28 +32,6 @@ use std::time::{Duration, Instant};
 
 /// Flag in `fdw_private`: the scan is read again from the start with the same parameters.
 pub const FLAG_RESCANNED: i32 = 1;
-
-/// The statements that each node shall run, one after the other, and the values of their parameters.
-pub(super) struct Request {
-    texts: Vec<(NodeId, Vec<Rc<Text>>)>,
-    pub(super) params: Vec<Param>,
-    /// Parameters that are rows sent along.
-    cuts: Vec<Cut>,
-}
-
-impl Request {
-    pub(super) fn nodes(&self) -> Vec<NodeId> {
-        self.texts.iter().map(|(node, _)| *node).collect()
-    }
-
-    /// Puts a node's values in the place of the parameters that are rows, or takes them back.
-    pub(super) fn exchange(&mut self, node: usize) {
-        for cut in &mut self.cuts {
-            let own = if cut.values.len() == 1 { 0 } else { node };
-            std::mem::swap(&mut self.params[cut.parameter], &mut cut.values[own]);
-        }
-    }
-}
 
 /// What a node returned, each time that it was asked, for EXPLAIN ANALYZE.
 pub struct TaskReport {
@@ -220,81 +199,6 @@ impl Scan {
         self.nodes_of(None)
     }
 
-    unsafe fn make_request(&mut self) -> Result<Request> {
-        // SAFETY: as above; the values live until they are written down.
-        unsafe {
-            let econtext = (*self.node).ss.ps.ps_ExprContext;
-            let mut values = Vec::with_capacity(self.parameters.len());
-            for (state, _, _) in &self.parameters {
-                values.push(slot::evaluate(*state, econtext));
-            }
-            let shards = self.shards_for(&values)?;
-            if shards.is_none() {
-                limits::needs_all_shards(&self.map, self.plan.target.table())?;
-            }
-            let nodes = self.nodes_of(shards.as_deref())?;
-            let texts: Vec<(NodeId, Vec<Rc<Text>>)> = if self.plan.is_by_shard() {
-                nodes.into_iter().map(|node| (node, self.texts_by_shard(node))).collect()
-            } else {
-                let text = match self.has_many_keys(&values) {
-                    true => self.plan.text_of_many(&self.map),
-                    false => self.text_for(shards.as_deref()),
-                };
-                nodes.into_iter().map(|node| (node, vec![text.clone()])).collect()
-            };
-            let sent = self.plan.sent;
-            let mut params: Vec<Param> = Vec::with_capacity(sent);
-            let text_mode = self.parameters[..sent].iter().any(|(_, c, _)| !c.binary).then(TransmissionMode::enter);
-            for ((_, codec, _), value) in self.parameters[..sent].iter_mut().zip(&values) {
-                params.push(codec.param(*value));
-            }
-            drop(text_mode);
-            let nodes: Vec<NodeId> = texts.iter().map(|(node, _)| *node).collect();
-            let cuts = self.arrays(&nodes)?;
-            Ok(Request { texts, params, cuts })
-        }
-    }
-
-    /// Sends the statement that is made ready to its nodes. `report_bound`: they say at once that their
-    /// snapshots are taken. `own_snapshot`: which hold for all scans of the statement.
-    pub unsafe fn send(&mut self, report_bound: bool, own_snapshot: bool) -> Result<()> {
-        self.opened = true;
-        let Some(mut request) = self.request.take() else { return Ok(()) };
-        let nodes = request.nodes();
-        let binary: Vec<bool> = self.columns.iter().map(|c| c.binary).collect();
-        // SAFETY: called while the executor state lives.
-        let (mut access, fetch) = unsafe { self.access(request.texts.iter().map(|(_, texts)| texts.len()).sum()) };
-        if own_snapshot {
-            access = Access::ReadSnapshot;
-        }
-        // SAFETY: as above.
-        if unsafe { self.begin_tasks(&nodes, access, fetch)? } {
-            self.request = Some(request);
-            return Ok(());
-        }
-        let tuning = self.tuning(&nodes, access)?;
-        self.started = Some(Instant::now());
-        for (i, node) in nodes.iter().enumerate() {
-            let mut first = tuning.get(i).map_or("", String::as_str);
-            request.exchange(i);
-            for text in &request.texts[i].1 {
-                let (sql, params, keep) = (&text.sql, &request.params, text.keep());
-                let statement = Statement { sql, params, result_binary: &binary, keep, report_bound };
-                self.streams.push(Stream::open_after(*node, first, &statement, access, fetch)?);
-                first = "";
-            }
-            request.exchange(i);
-            self.report_on(*node, 0);
-        }
-        if access == Access::WriteAlone {
-            self.streams.iter_mut().try_for_each(Stream::wait_outcome)?;
-        }
-        if report_bound {
-            self.request = Some(request);
-        }
-        Ok(())
-    }
-
     /// A task of this connection to a node begins, for the first time or again.
     pub(super) fn report_on(&mut self, node: NodeId, beside: u8) {
         if !self.reports.iter().any(|r| r.node == node && r.beside == beside) {
@@ -345,34 +249,6 @@ impl Scan {
     /// Whether it is part of a statement that does nothing but read.
     pub fn only_reads(&self) -> bool {
         matches!(self.plan.effect, Effect::Read { snapshot: true, .. })
-    }
-
-    unsafe fn access(&self, statements: usize) -> (Access, Fetch) {
-        // SAFETY: reads executor state.
-        unsafe {
-            match self.plan.effect {
-                Effect::Write { alone }
-                    if alone && statements == 1 && consistent::commits_freely() && may_commit_alone(self.estate()) =>
-                {
-                    (Access::WriteAlone, Fetch::All)
-                }
-                Effect::Write { .. } if self.columns.is_empty() => (Access::Write, Fetch::All),
-                Effect::Write { .. } => (Access::Write, Fetch::Pages),
-                Effect::Lock => (Access::Hold, Fetch::Pages),
-                Effect::Read { alone, snapshot } => {
-                    let fetch = if self.plan.few_rows { Fetch::All } else { Fetch::Pages };
-                    if (alone || snapshot) && is_whole_transaction(self.estate()) {
-                        if alone && statements == 1 {
-                            return (Access::ReadAlone, Fetch::All);
-                        }
-                        if snapshot {
-                            return (Access::ReadSnapshot, fetch);
-                        }
-                    }
-                    (Access::Read, fetch)
-                }
-            }
-        }
     }
 
     pub fn cluster(&self) -> &ClusterMap {
