@@ -259,7 +259,7 @@ fn plain_rows(from: usize, to: usize) -> Vec<String> {
                 "1999-{:02}-{day:02} {hour:02}:30:59.999{}{}0{}:30",
                 i % 12 + 1,
                 i % 1000,
-                if i % 2 == 0 { "+" } else { "-" },
+                if i.is_multiple_of(2) { "+" } else { "-" },
                 i % 10
             ),
             "it's ok".to_owned(),

@@ -54,8 +54,8 @@ fn near(first: u8, second: u8, text: &[u8]) -> Option<usize> {
     for (index, word) in words.iter().take(NEAR).enumerate() {
         let word = u64::from_le_bytes(*word);
         // The highest bit of each byte that is zero, and perhaps of some behind it.
-        let zeros = |word: u64| word.wrapping_sub(ONES) & !word & ONES << 7;
-        let found = zeros(word ^ ONES * u64::from(first)) | zeros(word ^ ONES * u64::from(second));
+        let zeros = |word: u64| word.wrapping_sub(ONES) & !word & (ONES << 7);
+        let found = zeros(word ^ (ONES * u64::from(first))) | zeros(word ^ (ONES * u64::from(second)));
         if found != 0 {
             return Some(index * 8 + found.trailing_zeros() as usize / 8);
         }

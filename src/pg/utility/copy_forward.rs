@@ -19,6 +19,7 @@ use crate::copy::lines::{Lines, Step, malformed};
 use crate::copy::recent::Recent;
 use crate::copy::{Key, binary, field};
 use crate::error::{Error, Result, SqlState, sqlstate};
+use crate::pg::endpoint::nodes_on_machines;
 use crate::pg::guard::boundary;
 use crate::pg::session::copy::{CopyStream, Ending, finish, make_room};
 use crate::pg::utility::copy_from::Target;
@@ -32,6 +33,9 @@ use std::ops::Range;
 
 /// What is read before it is sent on: enough for large messages, little enough to stay in the processor's cache.
 const WINDOW: usize = 512 * 1024;
+/// Up to so many machines with nodes text goes on in binary. That takes the coordinator 0.4 microseconds for a row of six
+/// columns where 0.2 do without, and saves a node a quarter of one (PostgreSQL 15): many nodes would wait for it.
+const FEW_MACHINES: usize = 2;
 /// Of the input, what is kept for each node to be shown in errors: as much as may be on its way.
 const RECENT: usize = 4 << 20;
 /// The largest record, as for Postgres's own buffers.
@@ -73,7 +77,7 @@ pub unsafe fn forward(
             Format::Binary => Cut::Binary,
         };
         let encoding = match (&remote.format, &remote.binary) {
-            (Format::Text(style, _), Some((sql, forms))) => Some(Encoding {
+            (Format::Text(style, _), Some((sql, forms))) if machines(&nodes)? <= FEW_MACHINES => Some(Encoding {
                 sql: sql.clone(),
                 encoder: Encoder::new(style.clone(), forms.clone()),
                 recent: Recent::new(style.clone(), remote.columns.clone(), RECENT * nodes.len()),
@@ -104,6 +108,12 @@ pub unsafe fn forward(
         boundary(|| raw::EndCopyFrom(checked));
         Ok(Some(rows))
     }
+}
+
+/// How many machines these nodes are on.
+fn machines(nodes: &[NodeId]) -> Result<usize> {
+    let shares: f64 = nodes_on_machines(nodes)?.into_iter().map(|together| 1.0 / together as f64).sum();
+    Ok(shares.round() as usize)
 }
 
 /// An input for checks: in binary, the header is read at once.
