@@ -80,7 +80,7 @@ SELECT count(DISTINCT p), sum(DISTINCT p) FROM prices WHERE abs(p) < 1e40;
 SELECT count(DISTINCT c) FROM labels;
 SELECT count(DISTINCT at), max(DISTINCT at) FROM stamps;
 SELECT count(DISTINCT place), count(DISTINCT part), count(DISTINCT ratio) FROM sales;
-SELECT count(DISTINCT part), sum(DISTINCT part) FROM sales;
+SELECT count(DISTINCT part), trunc(sum(DISTINCT part), 1) FROM sales;
 SELECT count(DISTINCT ratio) FROM sales;
 SELECT count(DISTINCT code COLLATE "C"), count(DISTINCT lower(code)) FROM sales;
 
