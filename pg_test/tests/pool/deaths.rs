@@ -45,7 +45,7 @@ fn a_client_that_dies_leaves_nothing_behind() {
     victim.batch_execute("BEGIN; UPDATE t SET v = -1 WHERE id = 2").unwrap();
     signal("-KILL", &pid);
     assert!(victim.batch_execute("SELECT 1").is_err());
-    let mut here = comes_back(&mut cluster);
+    let mut here = comes_back(&mut cluster, &mut here);
     assert_eq!(text(&mut here, "UPDATE t SET v = v + 1 WHERE id = 2 RETURNING v"), "3");
     eventually(&mut node, SESSIONS, "1");
 }
@@ -90,7 +90,7 @@ fn a_worker_that_ends_is_replaced() {
     let before = text(&mut cluster.client(), "SELECT count(*) FROM t WHERE v = -1");
     assert_eq!(before, "0");
     signal("-KILL", &worker(&cluster));
-    let mut here = comes_back(&mut cluster);
+    let mut here = comes_back(&mut cluster, &mut here);
     // Without the maintenance worker, nobody else knows that what is in the log is done.
     here.batch_execute("SELECT * FROM sharding.recover_transactions()").unwrap();
     assert_eq!(text(&mut here, "SELECT count(*) FROM t WHERE v <> -1"), "120");

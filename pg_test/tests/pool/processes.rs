@@ -28,9 +28,15 @@ pub fn signal(name: &str, pid: &str) {
     assert!(std::process::Command::new("kill").args([name, pid]).status().unwrap().success());
 }
 
-/// A client, after the server has started anew.
-pub fn comes_back(cluster: &mut Cluster) -> Client {
+/// A client, after the server has started anew; `before` is one of its last life.
+pub fn comes_back(cluster: &mut Cluster, before: &mut Client) -> Client {
     let deadline = Instant::now() + Duration::from_secs(30);
+    // Before it is noticed that a process is gone, all goes on.
+    while !before.is_closed() {
+        let _ = before.batch_execute("SELECT 1");
+        assert!(Instant::now() < deadline, "the coordinator goes on\n{}", cluster.coordinator().log());
+        thread::sleep(Duration::from_millis(10));
+    }
     loop {
         let connected = cluster.coordinator().config("postgres").connect(postgres::NoTls);
         if let Ok(mut client) = connected
