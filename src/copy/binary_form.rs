@@ -13,6 +13,7 @@
 //! and has written nothing.
 
 use crate::copy::field::plain_integer;
+use crate::copy::key_hash::plain_uuid;
 
 /// Types whose values are converted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +80,7 @@ impl Form {
                     out.push(hex(*high)? << 4 | hex(*low)?);
                 }
             }
-            Form::Uuid => uuid(text, out)?,
+            Form::Uuid => out.extend_from_slice(&plain_uuid(text)?),
             Form::Date => out.extend_from_slice(&i32::try_from(date(text)?).ok()?.to_be_bytes()),
             Form::Time => out.extend_from_slice(&time(text)?.to_be_bytes()),
             Form::Timestamp => out.extend_from_slice(&timestamp(text)?.to_be_bytes()),
@@ -120,19 +121,6 @@ fn digit(byte: u8) -> Option<i64> {
 /// Two digits.
 fn two(text: &[u8; 2]) -> Option<i64> {
     Some(digit(text[0])? * 10 + digit(text[1])?)
-}
-
-fn uuid(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
-    let groups: [&[u8]; 5] = match text {
-        [_, ..] if text.len() == 36 && [8, 13, 18, 23].iter().all(|at| text[*at] == b'-') => {
-            [&text[..8], &text[9..13], &text[14..18], &text[19..23], &text[24..]]
-        }
-        _ => return None,
-    };
-    for [high, low] in groups.iter().flat_map(|group| group.as_chunks::<2>().0) {
-        out.push(hex(*high)? << 4 | hex(*low)?);
-    }
-    Some(())
 }
 
 /// A decimal number as it is mostly written, for Rust's parser: it rounds as C's does, but takes other spellings.

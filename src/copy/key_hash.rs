@@ -60,7 +60,7 @@ impl KeyType {
 }
 
 /// A UUID as it is mostly written: in groups of 8, 4, 4, 4 and 12 digits.
-fn plain_uuid(text: &[u8]) -> Option<[u8; 16]> {
+pub fn plain_uuid(text: &[u8]) -> Option<[u8; 16]> {
     if text.len() != 36 {
         return None;
     }

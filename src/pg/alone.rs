@@ -61,12 +61,13 @@ pub unsafe fn query_begins(desc: *mut pg_sys::QueryDesc) {
 /// Whether this statement is the whole transaction: sent by the client alone, outside any block.
 pub unsafe fn is_whole_transaction(estate: *mut pg_sys::EState) -> bool {
     // SAFETY: reads backend state.
-    unsafe {
-        !raw::IsTransactionBlock()
-            && raw::GetCurrentTransactionNestLevel() == 1
-            && is_sent_by_client((*estate).es_plannedstmt)
-            && !uses_nodes()
-    }
+    unsafe { is_outside_blocks((*estate).es_plannedstmt) && !uses_nodes() }
+}
+
+/// Whether the client has sent this statement, alone, outside any block.
+unsafe fn is_outside_blocks(statement: *mut pg_sys::PlannedStmt) -> bool {
+    // SAFETY: reads backend state.
+    unsafe { !raw::IsTransactionBlock() && raw::GetCurrentTransactionNestLevel() == 1 && is_sent_by_client(statement) }
 }
 
 /// Whether the client has sent this statement, alone, and will not go on reading it beside another one.
@@ -91,12 +92,7 @@ pub unsafe fn is_sent_by_client(statement: *mut pg_sys::PlannedStmt) -> bool {
 /// client's can follow. In the extended protocol that is known once the client's Sync is here.
 pub unsafe fn is_end_of_transaction(statement: *mut pg_sys::PlannedStmt) -> bool {
     // SAFETY: reads backend state.
-    unsafe {
-        !raw::IsTransactionBlock()
-            && raw::GetCurrentTransactionNestLevel() == 1
-            && is_sent_by_client(statement)
-            && nothing_follows()
-    }
+    unsafe { is_outside_blocks(statement) && nothing_follows() }
 }
 
 /// Whether the client's message, or its Sync, says that no other statement belongs to the transaction.

@@ -55,30 +55,9 @@ pub static BINARY_COPY: GucSetting<bool> = GucSetting::<bool>::new(true);
 /// INSERT ... SELECT of many rows that addresses shards, not their parents.
 pub static SHARD_WRITES: GucSetting<bool> = GucSetting::<bool>::new(true);
 
-/// When nodes group rows before they join or count them.
+/// When a statement is executed in another way than it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PostgresGucEnum)]
-pub enum EarlyGrouping {
-    /// They run what was asked for as it stands.
-    #[name = c"off"]
-    Off,
-    /// Where statistics say that there are few groups.
-    #[name = c"auto"]
-    Auto,
-    /// Wherever it is possible.
-    #[name = c"always"]
-    Always,
-}
-
-static EARLY_GROUPING: GucSetting<EarlyGrouping> = GucSetting::<EarlyGrouping>::new(EarlyGrouping::Auto);
-
-pub fn early_grouping() -> EarlyGrouping {
-    EARLY_GROUPING.get()
-}
-
-/// When rows are sent to the nodes for a join that is not on the shard key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PostgresGucEnum)]
-pub enum ShipJoins {
-    /// Such joins are done here.
+pub enum When {
     #[name = c"off"]
     Off,
     /// Where that is estimated to cost less.
@@ -89,10 +68,18 @@ pub enum ShipJoins {
     Always,
 }
 
-static SHIP_JOINS: GucSetting<ShipJoins> = GucSetting::<ShipJoins>::new(ShipJoins::Auto);
+static EARLY_GROUPING: GucSetting<When> = GucSetting::<When>::new(When::Auto);
+
+/// When nodes group rows before they join or count them.
+pub fn early_grouping() -> When {
+    EARLY_GROUPING.get()
+}
+
+static SHIP_JOINS: GucSetting<When> = GucSetting::<When>::new(When::Auto);
 static MAX_SHIPPED_SIZE: GucSetting<i32> = GucSetting::<i32>::new(32 * 1024);
 
-pub fn ship_joins() -> ShipJoins {
+/// When rows are sent to the nodes for a join that is not on the shard key.
+pub fn ship_joins() -> When {
     SHIP_JOINS.get()
 }
 

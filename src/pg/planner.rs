@@ -11,7 +11,7 @@
 use crate::catalog::{ClusterMap, TableId};
 use crate::error::Result;
 use crate::pg::guard::{boundary, guarded};
-use crate::pg::gucs::{self, ShipJoins};
+use crate::pg::gucs::{self, When};
 use crate::pg::pushdown::Shipping;
 use crate::pg::tree::{self, Visit, each, items};
 use crate::pg::{catalog_cache, compat, finish, hooks, pushdown, route, scan};
@@ -237,11 +237,11 @@ unsafe fn plan(
         };
         let statement = Statement { query, text, options, params, map, tables: &tables, reason: &reason };
         let ship = gucs::ship_joins();
-        if ship == ShipJoins::Off {
+        if ship == When::Off {
             return Ok(statement.plan(Shipping::Forbidden)?.planned);
         }
         let shipped = statement.plan(Shipping::Allowed)?;
-        if ship == ShipJoins::Always || !shipped.is_choice {
+        if ship == When::Always || !shipped.is_choice {
             return Ok(shipped.planned);
         }
         let joined_here = statement.plan(Shipping::Forbidden)?;

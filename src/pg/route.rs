@@ -97,10 +97,7 @@ pub unsafe fn plan(
             Effect::Read { alone: true, snapshot: true }
         };
         let shard_sql = if one_shard { shard_text::shard_sql(printed, map) } else { None };
-        // Too many, and each of them large, to be worth keeping.
-        let by_shard = shard_sql.is_some() && matches!(target, Target::All { .. });
-        let keep = kept_types(&parameters, &outputs.iter().map(|t| (**t).expr.cast()).collect::<Vec<_>>());
-        let remote = RemotePlan {
+        let mut remote = RemotePlan {
             tier,
             sql: match &shard_sql {
                 Some(sql) => sql.text(|table| shard_text::printed_name(table)),
@@ -108,7 +105,7 @@ pub unsafe fn plan(
             },
             shard_sql,
             many_sql: None,
-            keep: keep.filter(|_| !by_shard),
+            keep: kept_types(&parameters, &outputs.iter().map(|t| (**t).expr.cast()).collect::<Vec<_>>()),
             sent: count,
             target: target.clone(),
             effect,
@@ -123,6 +120,10 @@ pub unsafe fn plan(
             reason: None,
             not_pushed: None,
         };
+        if remote.is_by_shard() {
+            // Too many, and each of them large, to be worth keeping.
+            remote.keep = None;
+        }
         Ok(Ok(planned_stmt(query, &remote, &outputs, parameters.expressions, map)?))
     }
 }

@@ -16,7 +16,7 @@ use super::distinct::different_values;
 use super::early_join;
 use crate::catalog::ClusterMap;
 use crate::node_as;
-use crate::pg::gucs::{self, EarlyGrouping};
+use crate::pg::gucs::{self, When};
 use crate::pg::tree::{self, Change, Node, Visit, items, list_of};
 use crate::pg::tuple;
 use pgrx::pg_sys;
@@ -31,7 +31,7 @@ const ROWS_OF_VALUE: f64 = 4.0;
 pub unsafe fn rewritten(query: *mut pg_sys::Query, map: &ClusterMap) -> *mut pg_sys::Query {
     // SAFETY: an analyzed query that looks at nothing outside; its tables are locked.
     unsafe {
-        if gucs::early_grouping() == EarlyGrouping::Off || !is_plain(query) {
+        if gucs::early_grouping() == When::Off || !is_plain(query) {
             return query;
         }
         told_apart(query).or_else(|| early_join::grouped(query, map)).unwrap_or(query)
@@ -60,7 +60,7 @@ unsafe fn is_plain(query: *const pg_sys::Query) -> bool {
 
 /// Whether so many rows make so few groups that it pays.
 pub fn pays(rows: f64, groups: f64, rows_of_group: f64) -> bool {
-    gucs::early_grouping() == EarlyGrouping::Always || rows >= MANY_ROWS && groups * rows_of_group <= rows
+    gucs::early_grouping() == When::Always || rows >= MANY_ROWS && groups * rows_of_group <= rows
 }
 
 /// Aggregates over the different values of one column alone: a subquery finds these.

@@ -395,10 +395,12 @@ impl<'a> Rewriter<'a> {
                 _ => None,
             };
             let mut reads = shape::reads(nodes_query, self.map);
-            reads.aggregates = (*inner).hasAggs;
-            reads.grouped_by_index = index::has_groups(sent);
             let tuning = match (&target, gucs::NODE_SETTINGS.get()) {
-                (Target::All { .. }, true) => Tuning::of(&reads),
+                (Target::All { .. }, true) => {
+                    reads.aggregates = (*inner).hasAggs;
+                    reads.grouped_by_index = index::has_groups(sent);
+                    Tuning::of(&reads)
+                }
                 _ => Tuning::default(),
             };
             // How much there is to divide is known once it is planned.

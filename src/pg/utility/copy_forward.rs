@@ -316,11 +316,9 @@ impl Forwarding {
                 return Ok(false);
             }
         }
-        let Some(refused) = refused else { return Ok(true) };
-        let answers = finish(&self.streams(), Ending::Done);
-        match answers.iter().any(Result::is_err) {
-            true => Err(self.first_error(answers)),
-            false => Err(refused.raise()),
+        match refused {
+            None => Ok(true),
+            Some(refused) => self.finish().and_then(|_| Err(refused.raise())),
         }
     }
 
